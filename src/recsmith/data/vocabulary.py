@@ -1,0 +1,83 @@
+"""`Vocabulary`: raw ids (text or integers) ↔ indices 0 … n-1, in ascending order of the raw id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+RawId = int | str
+
+
+class Vocabulary:
+    """A bijection. Order is ascending raw id, so "ties by the smaller index" reads "ties by the smaller id"."""
+
+    def __init__(self, ids: pl.Series | Iterable[RawId]) -> None:
+        series = ids if isinstance(ids, pl.Series) else _series(ids)
+        self._ids = series.drop_nulls().unique().sort().rename("id")
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._ids.equals(other._ids)
+
+    def __hash__(self) -> int:
+        return hash((len(self._ids), str(self._ids.dtype)))
+
+    def __contains__(self, raw_id: object) -> bool:
+        return self.index(raw_id) >= 0
+
+    @property
+    def ids(self) -> pl.Series:
+        """All raw ids; position = index."""
+        return self._ids
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """`Int64` or `String`."""
+        return self._ids.dtype
+
+    @cached_property
+    def _positions(self) -> dict[Any, int]:
+        return {raw: position for position, raw in enumerate(self._ids.to_list())}
+
+    def index(self, raw_id: object) -> int:
+        """Index of one raw id, -1 when unknown; `1` and `"1"` name the same id."""
+        position = self._positions.get(raw_id)
+        if position is None:
+            position = self._positions.get(_cast_one(raw_id, self._ids.dtype))
+        return -1 if position is None else position
+
+    def indices(self, raw_ids: pl.Series | Iterable[Any]) -> np.ndarray:
+        """Indices int64 of many raw ids, -1 where unknown."""
+        series = raw_ids if isinstance(raw_ids, pl.Series) else _series(raw_ids)
+        if len(series) < 1000:
+            return np.array([self.index(raw) for raw in series.to_list()], dtype=np.int64)
+        wanted = series.cast(self._ids.dtype, strict=False).rename("id").to_frame()
+        known = self._ids.to_frame().with_row_index("index")
+        joined = wanted.join(known, on="id", how="left", maintain_order="left")
+        return joined["index"].cast(pl.Int64).fill_null(-1).to_numpy()
+
+    def raw(self, indices: np.ndarray) -> pl.Series:
+        """Raw ids of indices (all must be ≥ 0)."""
+        return self._ids.gather(np.asarray(indices, dtype=np.int64).reshape(-1))
+
+
+def _series(ids: Iterable[Any]) -> pl.Series:
+    values = [value.item() if isinstance(value, np.generic) else value for value in ids]
+    if all(isinstance(value, int) for value in values):
+        return pl.Series("id", values, dtype=pl.Int64)
+    return pl.Series("id", [None if value is None else str(value) for value in values], dtype=pl.String)
+
+
+def _cast_one(raw_id: object, dtype: pl.DataType) -> RawId | None:
+    if dtype == pl.String:
+        return None if raw_id is None else str(raw_id)
+    try:
+        return int(str(raw_id))
+    except ValueError:
+        return None

@@ -1,0 +1,13 @@
+"""Item tokenizers: item vectors → item codes. `TOKENIZERS` names them; each is imported only when asked for."""
+
+from recsmith.registry import Registry
+
+TOKENIZERS = Registry(
+    "item tokenizer",
+    {
+        "rq-kmeans": "recsmith.item_tokenizers.rq_kmeans:RqKMeans",
+        "rq-vae": "recsmith.item_tokenizers.rq_vae:RqVae",
+    },
+)
+
+__all__ = ["TOKENIZERS"]

@@ -1,0 +1,170 @@
+"""Every contract of the library on one page: the values that cross package borders, and what each part promises.
+
+Letters of the shapes: `batch` = rows of one call, `token` = events of all rows laid end to end, `item` = size of the
+catalogue, `level` = position inside a semantic ID, `beam` = hypotheses kept per row, `k` = length of an answer.
+Items and users are integers here (`Vocabulary` of `recsmith.data` turns raw ids into them and back); -1 means *unknown* or *none*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from recsmith.config import Config
+    from recsmith.data import Cases, Histories, ItemCodes
+
+
+# ---- values -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HistoryBatch:
+    """Histories of one batch as tensors, packed without padding, oldest event first in each row."""
+
+    items: Tensor
+    """Item index of each event, int64 `[token]`."""
+    offsets: Tensor
+    """Row r is `items[offsets[r]:offsets[r + 1]]`; int64 `[batch + 1]`."""
+    users: Tensor | None = None
+    """User index of each row, -1 for people unseen in training; int64 `[batch]`."""
+    times: Tensor | None = None
+    """Seconds since the epoch of each event, float64 `[token]`."""
+    weights: Tensor | None = None
+    """Rating or strength of each event, float32 `[token]`."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def to(self, device: torch.device | str) -> HistoryBatch:
+        """The same batch on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return HistoryBatch(
+            self.items.to(device), self.offsets.to(device), move(self.users), move(self.times), move(self.weights)
+        )
+
+
+@dataclass(frozen=True)
+class RankedLists:
+    """Answers of equal length, best first; rows with fewer than k items end in item -1 with score -inf."""
+
+    items: np.ndarray
+    """Item index, int64 `[row, k]`."""
+    scores: np.ndarray
+    """Score of each item, higher is better, comparable inside a row; float32 `[row, k]`."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an answer may contain. Applied inside scoring or search, never by filtering a finished list."""
+
+    exclude: Histories | None = None
+    """Items forbidden per row (usually those already seen), one packed row per row of the batch."""
+    allowed: np.ndarray | None = None
+    """Items allowed for everybody, bool `[item]`; None allows all."""
+
+
+# ---- models -------------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class ScoreModel(Protocol):
+    """A model (`torch.nn.Module`) that scores the whole catalogue. Built as `cls(config, items=number_of_items)`."""
+
+    Config: ClassVar[type[Config]]
+    answers: ClassVar[Literal["scores"]]
+    learns: ClassVar[Literal["closed-form", "gradient"]]
+    config: Any
+
+    def score(self, batch: HistoryBatch) -> Tensor:
+        """Scores `[batch, item]`, higher is better; no masking. Rows may be empty and must then give finite scores."""
+        ...
+
+
+@runtime_checkable
+class CodeModel(Protocol):
+    """A model that generates an item as a sequence of codes. Built as `cls(config, codes=item_codes)`."""
+
+    Config: ClassVar[type[Config]]
+    answers: ClassVar[Literal["codes"]]
+    learns: ClassVar[Literal["gradient"]]
+    config: Any
+
+    def prefill(self, batch: HistoryBatch) -> Any:
+        """Read the histories once; the returned state is opaque to decoders and holds one row per row of the batch."""
+        ...
+
+    def step(self, state: Any, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, Any]:
+        """Logits over the codes of `level`, `[batch, beam, size of level]`, and the new state.
+
+        `parents` `[batch, beam]` says which beam of the previous level each beam continues and `last` `[batch, beam]` the code
+        that it chose there; both are None at level 0, where there is one beam per row.
+        """
+        ...
+
+
+@runtime_checkable
+class ClosedForm(Protocol):
+    """Learning in one go, from all histories."""
+
+    def solve(self, histories: Histories) -> None:
+        """Set the parameters from the training histories (row = user)."""
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """Learning by gradient; driven by `recsmith.training.train`."""
+
+    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
+        """Mean training loss of the batch, a scalar; `step` counts optimiser steps from 0 (for annealing)."""
+        ...
+
+
+# ---- the other parts, as callables and small protocols --------------------------------------------------------------------
+
+Answer = Callable[["Cases", int], RankedLists]
+"""Answers the cases with lists of length k: what an evaluator measures."""
+
+Validate = Callable[[], Mapping[str, float]]
+"""Validation metrics of the model as it is now, by name (`{"NDCG@10": .031, …}`): what a trainer watches."""
+
+Encode = Callable[["list[str]"], "np.ndarray"]
+"""Texts → float32 vectors `[text, dim]`."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)`; display is the caller's business."""
+
+
+@runtime_checkable
+class ItemTokenizer(Protocol):
+    """Item vectors → item codes. Built as `cls(config)`."""
+
+    Config: ClassVar[type[Config]]
+    config: Any
+
+    def fit(self, vectors: np.ndarray, *, seed: int, progress: Progress | None = None) -> ItemCodes:
+        """Learn the codebooks on float32 `[item, dim]` and return the codes of these items, all distinct."""
+        ...
+
+    def assign(self, vectors: np.ndarray, *, taken: ItemCodes) -> ItemCodes:
+        """Codes for new items without retraining, distinct from each other and from `taken`."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything learned, by name; `load_state` restores it."""
+        ...
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None: ...
+
+    def figures(self) -> dict[str, Any]:
+        """Collision rate, usage and entropy per level, … of the last fit, for the card."""
+        ...
