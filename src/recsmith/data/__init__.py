@@ -1,10 +1,46 @@
 """The data spine: logs and catalogues in, typed views out. Free of torch."""
 
+from recsmith.data.catalogue import Catalogue, Kind
+from recsmith.data.categories import item_categories
 from recsmith.data.codes import ItemCodes
-from recsmith.data.histories import Cases, Histories, offsets_of
+from recsmith.data.columns import parse_columns
+from recsmith.data.dataset import Dataset
+from recsmith.data.histories import Cases, Histories, join_histories, offsets_of
+from recsmith.data.readers import READERS, Reader
+from recsmith.data.report import DatasetReport
 from recsmith.data.split import TIE_RULE, Log, Split, SplitConfig
+from recsmith.data.splitting import shuffle_ties, split_log
+from recsmith.data.view import ViewConfig
+from recsmith.data.views import Baskets, Sessions, baskets, interaction_matrix, popularity, sessions
 from recsmith.data.vocabulary import RawId, Vocabulary
 
 __all__ = [
-    "TIE_RULE", "Cases", "Histories", "ItemCodes", "Log", "RawId", "Split", "SplitConfig", "Vocabulary", "offsets_of",
+    "READERS",
+    "TIE_RULE",
+    "Baskets",
+    "Cases",
+    "Catalogue",
+    "Dataset",
+    "DatasetReport",
+    "Histories",
+    "ItemCodes",
+    "Kind",
+    "Log",
+    "RawId",
+    "Reader",
+    "Sessions",
+    "Split",
+    "SplitConfig",
+    "ViewConfig",
+    "Vocabulary",
+    "item_categories",
+    "join_histories",
+    "baskets",
+    "interaction_matrix",
+    "offsets_of",
+    "parse_columns",
+    "popularity",
+    "sessions",
+    "shuffle_ties",
+    "split_log",
 ]

@@ -72,13 +72,8 @@ class Histories:
         """Row by row: this row's events, then the other's."""
         if len(self) != len(other):
             raise ValueError(f"cannot append {len(other)} rows to {len(self)}")
-        order = np.argsort(np.concatenate([self.rows, other.rows]), kind="stable")
-        joined = [
-            None if a is None or b is None else np.concatenate([a, b])[order]
-            for a, b in zip(self._arrays(), other._arrays(), strict=True)
-        ]
-        assert joined[0] is not None
-        return Histories(joined[0], offsets_of(self.lengths + other.lengths), joined[1], joined[2])
+        every = np.arange(len(self))
+        return join_histories(len(self), (every, self), (every, other))
 
     def where(self, keep: np.ndarray) -> Histories:
         """Only the events with `keep` true (bool `[event]`); the number of rows stays."""
@@ -118,6 +113,18 @@ class Cases:
     def take(self, rows: np.ndarray) -> Cases:
         """The given cases, in the given order."""
         return Cases(self.users[rows], self.histories.take(rows), self.targets.take(rows))
+
+
+def join_histories(rows: int, *parts: tuple[np.ndarray, Histories]) -> Histories:
+    """Histories of `rows` rows out of parts `(target row of each row, histories)`; a row's events follow in the order of the parts."""
+    target = np.concatenate([where[part.rows] for where, part in parts])
+    order = np.argsort(target, kind="stable")
+    arrays = [
+        None if any(array is None for array in column) else np.concatenate(column)[order]  # type: ignore[arg-type]
+        for column in zip(*(part._arrays() for _, part in parts), strict=True)
+    ]
+    assert arrays[0] is not None
+    return Histories(arrays[0], offsets_of(np.bincount(target, minlength=rows).astype(np.int64)), arrays[1], arrays[2])
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from recsmith.config import Config
 from recsmith.data.histories import Cases, Histories
@@ -21,11 +22,11 @@ class SplitConfig(Config):
     """leave-one-out: last event = test, last but one = validation; the others as their names say."""
     version: Literal[1] = 1
     """Version of the protocol; changes when the rule changes."""
-    validation_share: float = 0.1
+    validation_share: float = Field(0.1, ge=0, lt=1)
     """Share of events (ratio, global-temporal), users (strong-generalisation) or items (item-cold-start) for validation."""
-    test_share: float = 0.1
+    test_share: float = Field(0.1, ge=0, lt=1)
     """Share of events, users or items for the test."""
-    target_share: float = 0.2
+    target_share: float = Field(0.2, gt=0, lt=1)
     """strong-generalisation: share of a held-out user's events (the last ones) that are to be predicted."""
     seed: int = 0
     """Seed of the protocols that draw users or items."""

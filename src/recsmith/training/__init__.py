@@ -1,1 +1,20 @@
-"""training."""
+"""Training by gradient: one loop for every model, its settings, its batches and its account of what happened."""
+
+from recsmith.training.batches import TrainingRows, batches, to_batch, training_rows
+from recsmith.training.config import TrainingConfig
+from recsmith.training.loop import train, update
+from recsmith.training.result import CurveRow, TrainingResult
+from recsmith.training.run import Message
+
+__all__ = [
+    "CurveRow",
+    "Message",
+    "TrainingConfig",
+    "TrainingResult",
+    "TrainingRows",
+    "batches",
+    "to_batch",
+    "train",
+    "training_rows",
+    "update",
+]

@@ -1,0 +1,156 @@
+"""`recsmith recommend`: lists for users, for a history, or for everybody into a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsmith.cli import display, options
+from recsmith.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsmith.recommender import Recommender
+
+app = typer.Typer(add_completion=False)
+
+RECENT = 8
+"""Events of a history that are shown above the recommendations."""
+
+
+@app.command()
+def recommend(
+    run: options.Run,
+    user: Annotated[list[str] | None, typer.Option("--user", metavar="ID", help="A user of the log. Repeats.")] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option("--history", metavar="ID,…", help="Item ids, oldest first; no such user needed. Repeats, for ids that hold a comma."),
+    ] = None,
+    users: Annotated[str | None, typer.Option("--users", metavar="all", help="Everybody in the log; needs --out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --users all: .parquet, .csv or .jsonl, one row per item.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of items per list.")] = 10,
+    as_json: options.Json = False,
+) -> None:
+    """Recommend items to users of the log, or to anybody by their history, with titles.
+
+    Somebody about whom nothing is known gets the most popular items, and the command says so.
+
+    Example: recsmith recommend runs/tiger-ml --user 1 -k 10
+
+    Example: recsmith recommend runs/tiger-ml --history 1,50,260
+
+    Example: recsmith recommend runs/tiger-ml --users all --out recommendations.parquet
+    """
+    _check_question(user, history, users, out)
+    from recsmith.recommender import load
+
+    recommender = load(run)
+    if users is not None:
+        assert out is not None
+        _for_everybody(recommender, out, k, as_json=as_json)
+    elif history is not None:
+        _for_history(recommender, history, k, as_json=as_json)
+    else:
+        _for_users(recommender, user or [], k, as_json=as_json)
+
+
+def _check_question(user: list[str] | None, history: list[str] | None, users: str | None, out: Path | None) -> None:
+    given = sum(question is not None and question != [] for question in (user, history, users))
+    if given != 1:
+        raise UserError("say for whom, with exactly one of --user ID, --history a,b,c or --users all; example: --user 1")
+    if users is not None and users != "all":
+        raise UserError(f"--users takes `all`, not {users!r}; for single people: --user {users}")
+    if (users is None) != (out is None):
+        raise UserError("--users all and --out FILE go together; example: --users all --out recommendations.parquet")
+
+
+# ---- some users -------------------------------------------------------------------------------------------------------
+
+
+def _for_users(recommender: Recommender, names: list[str], k: int, *, as_json: bool) -> None:
+    names = list(dict.fromkeys(names))
+    for name in names:
+        if name not in recommender.log.users:
+            display.note(f"user `{name}` is not in the log; the list holds the most popular items instead")
+    ids = {name: _raw_id(recommender, name) for name in names}
+    table = recommender.recommend(users=names, k=k)
+    rows = [{**row, "user_id": ids[row["user_id"]]} for row in _rows(recommender, table)]
+    if as_json:
+        display.print_json(rows)
+        return
+    for user in ids.values():
+        events = recommender.history(user)
+        _show(recommender, f"user {user}", events, [row for row in rows if row["user_id"] == user])
+
+
+def _raw_id(recommender: Recommender, name: str) -> Any:
+    """The id as the log has it (`"1"` may be the number 1), or as given when the log lacks it."""
+    users = recommender.log.users
+    index = users.index(name)
+    return name if index < 0 else users.ids[index]
+
+
+def _for_history(recommender: Recommender, words: list[str], k: int, *, as_json: bool) -> None:
+    items = history_ids(recommender, words)
+    unknown = recommender.unknown_items(items)
+    if unknown:
+        display.note(f"not in the catalogue and left out: {', '.join(f'`{item}`' for item in unknown)}")
+    if len(unknown) == len(items):
+        display.note("nothing of this history is known; the list holds the most popular items instead")
+    rows = [{**row, "user_id": None} for row in _rows(recommender, recommender.recommend(histories=[items], k=k))]
+    if as_json:
+        display.print_json(rows)
+    else:
+        _show(recommender, "this history", [item for item in items if item not in set(unknown)], rows)
+
+
+def history_ids(recommender: Recommender, words: list[str]) -> list[str]:
+    """Item ids of `--history`: a value that is an id of the catalogue counts as it is, any other is split at its commas."""
+    ids: list[str] = []
+    for word in words:
+        whole = word.strip()
+        pieces = [whole] if not recommender.unknown_items([whole]) else [piece.strip() for piece in whole.split(",")]
+        ids.extend(piece for piece in pieces if piece)
+    return ids
+
+
+def _rows(recommender: Recommender, table: pl.DataFrame) -> list[dict[str, Any]]:
+    titles = recommender.titles(table["item_id"])
+    return [
+        {"user_id": user, "item_id": item, "rank": rank, "score": score, "title": title}
+        for (user, item, score, rank), title in zip(table.select("user_id", "item_id", "score", "rank").rows(), titles, strict=True)
+    ]
+
+
+def _show(recommender: Recommender, who: str, events: list[Any], rows: list[dict[str, Any]]) -> None:
+    recent = events[-RECENT:]
+    if recent:
+        display.say(f"Last {len(recent)} of {len(events):,} events of {who}, oldest first:")
+    else:
+        display.say(f"Nothing is known about {who}.")
+    for item, title in zip(recent, recommender.titles(recent), strict=True):
+        display.say(f"  {title or 'no title'}  [{item}]")
+    display.say()
+    lines = [[row["rank"], row["title"] or "no title", str(row["item_id"]), row["score"]] for row in rows]
+    display.print_table(["rank", "title", "item", "score"], lines, title=f"{recommender.recipe.title} recommends")
+
+
+# ---- everybody --------------------------------------------------------------------------------------------------------
+
+
+def _for_everybody(recommender: Recommender, out: Path, k: int, *, as_json: bool) -> None:
+    from recsmith.cli.batch import FORMATS, write_for_everybody
+
+    if out.suffix not in FORMATS:
+        raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
+    with display.showing_progress() as progress:
+        facts = write_for_everybody(recommender, out, k=k, progress=progress)
+    if as_json:
+        display.print_json(facts)
+    else:
+        display.say(f"wrote {facts['rows']:,} rows for {facts['users']:,} users to `{out}`")

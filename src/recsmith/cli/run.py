@@ -1,0 +1,66 @@
+"""`recsmith run`: fit, evaluate and write the card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from recsmith.cli import display, options
+
+app = typer.Typer(add_completion=False)
+
+JSON_KEYS = ("run", "recipe", "data", "protocol", "split", "metrics", "validation", "reported", "seconds", "seeds")
+"""Parts of a card that `--json` prints; the whole card stands in the run folder."""
+
+
+@app.command()
+def run(
+    recipe: options.Recipe,
+    data: options.Data,
+    out: options.Out,
+    columns: options.Columns = None,
+    settings: options.Settings = None,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Fit a recipe, evaluate it on validation and test, and print ours / paper / difference.
+
+    Ctrl-C keeps the best weights so far; the same command again goes on where it stopped.
+
+    Example: recsmith run tiger --data ml-latest-small --out runs/tiger-ml
+    """
+    from recsmith import fitting
+    from recsmith.recipe import load_recipe
+
+    chosen = load_recipe(recipe, settings=options.parse_settings(settings))
+    source = options.read_data(data, columns)
+    with display.showing_progress() as progress:
+        card = fitting.run(chosen, source, out=out, seed=seed, progress=progress, command=options.command_line())
+    if as_json:
+        display.print_json({key: card.get(key) for key in JSON_KEYS})
+    else:
+        show_result(card)
+
+
+def show_result(card: dict[str, Any]) -> None:
+    """The result of a run as a table, and where to go from there."""
+    published = card.get("reported", {})
+    rows = published.get("rows", {})
+    shown = {*display.main_metrics(card["metrics"]), *rows}
+    lines = [
+        [name, card["validation"].get(name), card["metrics"][name], rows.get(name, {}).get("paper"), rows.get(name, {}).get("difference")]
+        for name in card["metrics"]
+        if name in shown
+    ]
+    facts = card["data"]
+    title = f"{card['title']} on {facts['name']}: {facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events"
+    display.print_table(["metric", "validation", "test: ours", "paper", "difference"], lines, title=title)
+    display.say(f"paper: {published['source']}" if rows else "paper: no published figure for this system on this data")
+    display.say(f"protocol: {card['protocol']['name']}, ranked over the full catalogue; {sum_of(card['seconds'])}")
+    display.say(f"written to `{card['run']}`, with all metrics in card.md; next: recsmith recommend {card['run']} --user ID")
+
+
+def sum_of(seconds: dict[str, float]) -> str:
+    """`fit 12 s, evaluate test 0.4 s`."""
+    return ", ".join(f"{name} {display.duration(value)}" for name, value in seconds.items())

@@ -1,0 +1,88 @@
+"""Any sentence-transformers model, by hub name or local folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsmith.encoders.text import checked_texts
+from recsmith.errors import UserError, import_extra
+from recsmith.protocols import Progress
+from recsmith.runtime import Precision, Runtime
+
+
+class HubEncoder:
+    """A sentence-transformers model. A folder is known by the hash of its files, a hub model by name and commit.
+
+    A name that is no folder is looked up in the local hub cache and then on the hub; `HF_HUB_OFFLINE=1` keeps it from the network.
+    """
+
+    def __init__(self, source: str, *, precision: Precision = "auto", batch_size: int = 32) -> None:
+        self._source = source
+        self._runtime = Runtime.choose(precision=precision)
+        self._batch_size = batch_size
+
+    @cached_property
+    def name(self) -> str:
+        """Source, commit or hash of the files, number type."""
+        number_type = "bf16" if "bfloat16" in str(self._runtime.compute_dtype) else "fp32"
+        folder = Path(self._source)
+        identity = f"files sha256 {_folder_hash(folder)[:12]}" if folder.is_dir() else f"commit {self._commit()}"
+        return f"sentence-transformers {self._source} ({identity}, {number_type})"
+
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
+        """Vectors float32 `[text, dim]` of length 1."""
+        import torch
+
+        texts = checked_texts(texts)
+        if not texts:
+            return np.zeros((0, self._dim()), dtype=np.float32)
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        parts = []
+        device, dtype = self._runtime.device.type, self._runtime.compute_dtype
+        for start in range(0, len(order), self._batch_size):
+            rows = order[start : start + self._batch_size]
+            with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                parts.append(self._batch([texts[row] for row in rows]))
+            if progress is not None:
+                progress("encoding texts", start + len(rows), len(order))
+        vectors = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
+        vectors[order] = np.concatenate(parts)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    def _batch(self, texts: list[str]) -> np.ndarray:
+        tensor = self._model.encode(texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False)
+        return tensor.float().cpu().numpy()
+
+    def _dim(self) -> int:
+        return self._batch([""]).shape[1]
+
+    def _commit(self) -> str:
+        backbone = getattr(self._model[0], "auto_model", None)
+        return str(getattr(getattr(backbone, "config", None), "_commit_hash", None) or "unknown")[:12]
+
+    @cached_property
+    def _model(self) -> Any:
+        library = import_extra("sentence_transformers", extra="hub", purpose=f"the encoder `{self._source}`")
+        try:
+            return library.SentenceTransformer(self._source, device=str(self._runtime.device))
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"encoder `{self._source}` cannot be loaded ({reason}); allowed: auto, minilm, tfidf, a folder with a "
+                "sentence-transformers model, or a name on the Hugging Face hub"
+            ) from error
+
+
+def _folder_hash(folder: Path) -> str:
+    content = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in {".safetensors", ".json", ".txt", ".bin", ".model"}:
+            with open(path, "rb") as file:
+                content.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return content.hexdigest()

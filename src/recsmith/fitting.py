@@ -1,0 +1,333 @@
+"""From data and a recipe to a `Recommender`: cut the log, tokenize the items, train, and write down what happened."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsmith.card import compare_with_reported, deviations, new_card
+from recsmith.config import parse_assignments
+from recsmith.data import Cases, Dataset, ItemCodes, Log, Split, Vocabulary, join_histories, popularity, split_log
+from recsmith.encoders import encode_texts
+from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
+from recsmith.evaluation import evaluate_answer
+from recsmith.protocols import ItemTokenizer, Progress
+from recsmith.recipe import Recipe, load_recipe
+from recsmith.recommender import Recommender, build_model, build_tokenizer, runtime_of
+from recsmith.seeding import derive_seed, generator
+from recsmith.training import TrainingResult, train
+from recsmith.training import update as train_more
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe's view of the data: the log, its split, and the items' codes where the model generates codes."""
+
+    log: Log
+    split: Split
+    codes: ItemCodes | None = None
+    tokenizer: ItemTokenizer | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the card says about data, encoder and tokenizer."""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def fit(
+    recipe: str | Recipe,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> Recommender:
+    """Fit a recipe on the training part of `data`.
+
+    With `out` the run is written there, training checkpoints beside it, and the same call after a kill goes on where it stopped.
+    Raises `ConfigError` or `DataError` for what does not fit, and `TrainingInterruptedError` after Ctrl-C, when `out` has been
+    written with the best weights so far. `settings` are nested as in a recipe file: `{"model": {"dim": 32}}`.
+    """
+    recipe = _resolve(recipe, settings)
+    prepared = prepare(recipe, data, seed=seed, progress=progress)
+    return _fit_prepared(recipe, data, prepared, seed=seed, out=_path(out), progress=progress, command=command)
+
+
+def run(
+    recipe: str | Recipe,
+    data: Dataset,
+    *,
+    out: str | Path,
+    seed: int = 0,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """`fit`, then full-ranking validation and test, then the card; returns the card, which also stands in `out`."""
+    recommender = fit(recipe, data, seed=seed, out=out, settings=settings, progress=progress, command=command)
+    measure(recommender, progress=progress)
+    recommender.save(out)
+    return recommender.card
+
+
+def measure(recommender: Recommender, *, progress: Progress | None = None) -> None:
+    """Put the validation and test figures of a recommender into its card."""
+    card = recommender.card
+    for split, key in (("validation", "validation"), ("test", "metrics")):
+        evaluation = recommender.evaluate(split, progress=progress)
+        card[key] = dict(evaluation.metrics)
+        card["seconds"][f"evaluate {split}"] = evaluation.seconds
+    card["reported"] = compare_with_reported(recommender.recipe, card["data"]["name"], card["metrics"])
+
+
+def update(
+    recommender: Recommender, data: Dataset, *, settings: Settings | None = None, progress: Progress | None = None
+) -> Recommender:
+    """A warm-started copy of `recommender` that has also learned from new events.
+
+    New people are added; events on items that the model does not know are left out and counted in the card (`fit` again to learn
+    new items). Models without gradient are solved again on everything. Training uses all events, held-out ones included, because
+    an updated model is for serving: its card carries no test figures.
+    """
+    recipe = recommender.recipe.with_settings(settings or {})
+    log, unknown = _extended(recommender.log, data.select(recipe.view).log())
+    model = build_model(recipe, items=recommender.items, codes=recommender.codes)
+    model.load_state_dict(recommender.model.state_dict())
+    card = {key: value for key, value in recommender.card.items() if key not in ("metrics", "validation", "reported", "curve")}
+    started = time.perf_counter()
+    if _closed_form(model):
+        model.solve(log.histories)  # type: ignore[operator]
+    else:
+        train_more(model, log.histories, recipe.training, progress=progress, seed=recipe.training.seed)
+    card["update"] = {
+        "events": int(len(log.histories.values) - len(recommender.log.histories.values)),
+        "events on unknown items, left out": unknown,
+        "seconds": time.perf_counter() - started,
+    }
+    return Recommender(
+        recipe=recipe,
+        model=model.eval(),
+        log=log,
+        popularity=popularity(log.histories, recommender.items),
+        catalogue=recommender.catalogue,
+        codes=recommender.codes,
+        tokenizer=recommender.tokenizer,
+        card=card,
+    )
+
+
+def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | None = None) -> Prepared:
+    """Select, encode, split and, for models over codes, tokenize."""
+    started = time.perf_counter()
+    chosen = data.select(recipe.view)
+    log = chosen.log()
+    split = split_log(log, recipe.split)
+    if len(split.train.values) == 0:
+        raise DataError(f"`{data.name}` leaves no training events under {recipe.split.name}; give more events or another split")
+    facts: dict[str, Any] = {"data": _data_facts(chosen, log, split)}
+    seconds = {"prepare data": time.perf_counter() - started}
+    if recipe.tokenizer is None:
+        return Prepared(log, split, facts=facts, seconds=seconds)
+    codes, tokenizer = _tokenize(recipe, chosen, log, seed=seed, progress=progress, facts=facts, seconds=seconds)
+    return Prepared(log, split, codes, tokenizer, facts, seconds)
+
+
+def train_prepared(
+    recipe: Recipe,
+    prepared: Prepared,
+    *,
+    seed: int,
+    checkpoint_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[torch.nn.Module, TrainingResult | None]:
+    """The trained generator, and how gradient training went (None for closed-form models)."""
+    torch.manual_seed(derive_seed(seed, "weights"))
+    model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes)
+    if _closed_form(model):
+        model.solve(prepared.split.train)
+        return model.eval(), None
+    model.to(runtime_of(recipe).device)
+    result = train(
+        model,
+        prepared.split.train,
+        recipe.training,
+        validate=_validator(recipe, prepared, model, seed=seed),
+        users=np.arange(len(prepared.split.train)),
+        checkpoint_folder=checkpoint_folder,
+        progress=progress,
+        seed=seed,
+    )
+    return model.eval(), result
+
+
+def _fit_prepared(
+    recipe: Recipe,
+    data: Dataset,
+    prepared: Prepared,
+    *,
+    seed: int,
+    out: Path | None,
+    progress: Progress | None,
+    command: str | None,
+) -> Recommender:
+    started = time.perf_counter()
+    checkpoints = None if out is None else out.with_name(f".{out.name}.training")
+    model, result = train_prepared(recipe, prepared, seed=seed, checkpoint_folder=checkpoints, progress=progress)
+    card = new_card(recipe, data=prepared.facts["data"], seed=seed, command=command)
+    card.update({key: value for key, value in prepared.facts.items() if key != "data"})
+    card["seconds"] = {**prepared.seconds, "fit": time.perf_counter() - started}
+    card["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    card["deviations"] = deviations(type(model))
+    if result is not None:
+        card["training"], card["curve"] = _training_facts(result), result.rows()
+    recommender = _recommender(recipe, data, prepared, model, card)
+    card["interrupted"] = result is not None and result.interrupted
+    if out is not None:
+        card["run"] = str(out)
+        recommender.save(out)
+    if card["interrupted"]:
+        _raise_interrupted(out)
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return recommender
+
+
+def _recommender(recipe: Recipe, data: Dataset, prepared: Prepared, model: torch.nn.Module, card: dict[str, Any]) -> Recommender:
+    return Recommender(
+        recipe=recipe,
+        model=model,
+        log=prepared.log,
+        popularity=popularity(prepared.split.train, prepared.split.items),
+        catalogue=data.catalogue,
+        codes=prepared.codes,
+        tokenizer=prepared.tokenizer,
+        card=card,
+    )
+
+
+def _training_facts(result: TrainingResult) -> dict[str, Any]:
+    return {
+        "steps": result.steps,
+        "best epoch": result.best_epoch,
+        f"best watched {result.metric}": result.best_metric,
+        "stopped because": result.stopped_because,
+        "resumed": result.resumed,
+        "seconds": result.seconds,
+    }
+
+
+def _raise_interrupted(out: Path | None) -> None:
+    if out is None:
+        raise TrainingInterruptedError("training was interrupted; nothing was written because no `out` folder was given")
+    raise TrainingInterruptedError(
+        f"training was interrupted; the best weights so far are kept in `{out}`; the same command goes on from here"
+    )
+
+
+def _resolve(recipe: str | Recipe, settings: Settings | None) -> Recipe:
+    if isinstance(settings, list | tuple):
+        settings = parse_assignments(settings)
+    if isinstance(recipe, Recipe):
+        return recipe.with_settings(settings or {})
+    return load_recipe(recipe, settings=settings)
+
+
+def _tokenize(
+    recipe: Recipe,
+    data: Dataset,
+    log: Log,
+    *,
+    seed: int,
+    progress: Progress | None,
+    facts: dict[str, Any],
+    seconds: dict[str, float],
+) -> tuple[ItemCodes, ItemTokenizer]:
+    if recipe.encoder is None or recipe.tokenizer is None:
+        raise ConfigError(f"recipe `{recipe.name}` has a [tokenizer] but no [encoder]; add a section [encoder]")
+    if data.catalogue is None:
+        raise DataError(
+            f"`{recipe.name}` makes item codes from item texts, but `{data.name}` has no catalogue; give a folder with an items file"
+        )
+    texts = data.catalogue.texts(log.items.ids, template=recipe.text)
+    encoded = encode_texts(texts, recipe.encoder, progress=progress)
+    facts["encoder"] = {"name": encoded.encoder_name, "text": recipe.text or data.catalogue.default_template(), "cached": encoded.cached}
+    seconds["encode texts"] = encoded.seconds
+    started = time.perf_counter()
+    tokenizer = build_tokenizer(recipe.tokenizer)
+    codes = tokenizer.fit(encoded.vectors, seed=derive_seed(seed, "tokenizer"), progress=progress)
+    seconds["tokenize items"] = time.perf_counter() - started
+    facts["tokenizer"] = {"name": recipe.tokenizer.name, **tokenizer.figures()}
+    return codes, tokenizer
+
+
+def _data_facts(data: Dataset, log: Log, split: Split) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "hash": data.hash,
+        "users": len(log.users),
+        "items": len(log.items),
+        "events": len(log.histories.values),
+        "source": data.source,
+        **split.figures,
+    }
+
+
+def _validator(recipe: Recipe, prepared: Prepared, model: torch.nn.Module, *, seed: int) -> Callable[[], dict[str, float]] | None:
+    cases = prepared.split.validation
+    if len(cases) == 0:
+        return None
+    wanted = recipe.validation_cases
+    if wanted is not None and wanted < len(cases):
+        cases = cases.take(np.sort(generator(seed, "validation cases").permutation(len(cases))[:wanted]))
+    watcher = Recommender(
+        recipe=recipe,
+        model=model,
+        log=prepared.log,
+        popularity=popularity(prepared.split.train, prepared.split.items),
+        codes=prepared.codes,
+    )
+
+    def validate() -> dict[str, float]:
+        was_training = model.training
+        model.eval()
+        metrics = _short_evaluation(watcher, cases)
+        model.train(was_training)
+        return metrics
+
+    return validate
+
+
+def _short_evaluation(recommender: Recommender, cases: Cases) -> dict[str, float]:
+    cutoffs = (min(10, recommender.items),)
+    evaluation = evaluate_answer(
+        recommender.answer, cases, item_count=recommender.items, ks=cutoffs, split="validation", protocol={}
+    )
+    return dict(evaluation.metrics)
+
+
+def _closed_form(model: Any) -> bool:
+    return bool(model.learns == "closed-form")
+
+
+def _extended(log: Log, new: Log) -> tuple[Log, int]:
+    """The old log with the new events behind, and how many events on unknown items were left out."""
+    users = Vocabulary([*log.users.ids.to_list(), *new.users.ids.to_list()])
+    values = log.items.indices(new.items.ids)[new.histories.values]
+    known = new.histories.with_values(values).where(values >= 0)
+    joined = join_histories(
+        len(users), (users.indices(log.users.ids), log.histories), (users.indices(new.users.ids), known)
+    )
+    return Log(users, log.items, joined), int((values < 0).sum())
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

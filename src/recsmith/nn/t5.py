@@ -1,0 +1,287 @@
+"""Blocks of a T5 stack (Raffel et al., 2020): unscaled attention, learned biases by relative position, RMS norms, ReLU.
+
+Letters: `n` = tokens of all rows laid end to end, `q` and `s` = queries and keys of one row, `d` = width of the stack.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsmith.nn.dropout import Dropout
+from recsmith.nn.dropout import dropout as drop
+from recsmith.nn.norm import RMSNorm
+
+
+def relative_buckets(distance: Tensor, *, buckets: int, furthest: int, bidirectional: bool) -> Tensor:
+    """Bucket of each `key position - query position`, any shape: one per small distance, logarithmic up to `furthest`.
+
+    With `bidirectional`, half of the buckets are for keys after the query; without, all such keys fall into bucket 0.
+    """
+    offset = torch.zeros_like(distance)
+    if bidirectional:
+        buckets //= 2
+        offset = (distance > 0) * buckets
+        distance = distance.abs()
+    else:
+        distance = (-distance).clamp(min=0)
+    exact = buckets // 2
+    share = torch.log(distance.clamp(min=1).float() / exact) / math.log(furthest / exact)
+    far = exact + (share * (buckets - exact)).to(torch.int64)
+    return offset + torch.where(distance < exact, distance, far.clamp(max=buckets - 1))
+
+
+class RelativeBias(nn.Module):
+    """An additive attention bias per head and relative position, shared by all layers of a stack."""
+
+    def __init__(self, heads: int, *, buckets: int, furthest: int, bidirectional: bool, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(buckets, heads).normal_(std=dim**-0.5))
+        self.furthest, self.bidirectional = furthest, bidirectional
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Positions `[q]` and `[s]` → bias `[head, q, s]`, float32."""
+        distance = keys[None, :] - queries[:, None]
+        bucket = relative_buckets(
+            distance, buckets=len(self.weight), furthest=self.furthest, bidirectional=self.bidirectional
+        )
+        return functional.embedding(bucket, self.weight).permute(2, 0, 1)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """Unscaled attention: `[…, head, q, h]` on `[…, head, s, h]` → `[…, head, q, h]`; `bias` broadcasts to `[…, head, q, s]`.
+
+    Weights are computed in float32. `dropout` is the probability with which a weight is dropped (0 outside training).
+    """
+    scores = query @ key.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+    return drop(weights, dropout, training=True) @ value
+
+
+class FeedForward(nn.Module):
+    """Norm, widen, ReLU, narrow; the residual is added. `[…, d]` → `[…, d]`."""
+
+    def __init__(self, dim: int, ff_dim: int, *, dropout: float) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim)
+        self.widen = linear(dim, ff_dim, std=dim**-0.5)
+        self.narrow = linear(ff_dim, dim, std=ff_dim**-0.5)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.dropout(self.widen(self.norm(x)).relu_())
+        return x + self.dropout(self.narrow(hidden))
+
+
+class SelfAttention(nn.Module):
+    """Norm and projections of self-attention; who attends to whom is the caller's business."""
+
+    def __init__(self, dim: int, *, heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.shape = (heads, head_dim)
+        self.norm = RMSNorm(dim)
+        self.qkv = linear(dim, 3 * heads * head_dim, std=dim**-0.5)
+        with torch.no_grad():
+            self.qkv.weight[: heads * head_dim] *= head_dim**-0.5
+        self.out = linear(heads * head_dim, dim, std=(heads * head_dim) ** -0.5)
+        self.dropout = Dropout(dropout)
+
+    def project(self, x: Tensor) -> Tensor:
+        """`[…, d]` → queries, keys and values `[…, 3, head, h]`."""
+        return self.qkv(self.norm(x)).unflatten(-1, (3, *self.shape))
+
+    def close(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Residual plus the mixed values `[…, head, h]`."""
+        return x + self.dropout(self.out(mixed.flatten(-2)))
+
+
+class CrossAttention(nn.Module):
+    """Norm and projections of attention to another stack's states."""
+
+    def __init__(self, dim: int, *, heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.shape = (heads, head_dim)
+        self.norm = RMSNorm(dim)
+        self.q = linear(dim, heads * head_dim, std=(dim * head_dim) ** -0.5)
+        self.kv = linear(dim, 2 * heads * head_dim, std=dim**-0.5)
+        self.out = linear(heads * head_dim, dim, std=(heads * head_dim) ** -0.5)
+        self.dropout = Dropout(dropout)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """`[…, d]` → `[…, head, h]`."""
+        return self.q(self.norm(x)).unflatten(-1, self.shape)
+
+    def memory(self, states: Tensor) -> Tensor:
+        """Encoder states `[…, d]` → keys and values `[…, 2, head, h]`."""
+        return self.kv(states).unflatten(-1, (2, *self.shape))
+
+    def close(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Residual plus the mixed values `[…, head, h]`."""
+        return x + self.dropout(self.out(mixed.flatten(-2)))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward."""
+
+    def __init__(self, dim: int, *, heads: int, head_dim: int, ff_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = SelfAttention(dim, heads=heads, head_dim=head_dim, dropout=dropout)
+        self.feed_forward = FeedForward(dim, ff_dim, dropout=dropout)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the encoder, feed-forward."""
+
+    def __init__(self, dim: int, *, heads: int, head_dim: int, ff_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = SelfAttention(dim, heads=heads, head_dim=head_dim, dropout=dropout)
+        self.cross = CrossAttention(dim, heads=heads, head_dim=head_dim, dropout=dropout)
+        self.feed_forward = FeedForward(dim, ff_dim, dropout=dropout)
+
+
+def linear(inputs: int, outputs: int, *, std: float) -> nn.Linear:
+    """A linear map without bias whose weights are drawn with standard deviation `std`."""
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=std)
+    return layer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of rows of equal shape that lie next to each other in packed tensors."""
+
+    rows: int
+    length: int
+    """Encoder tokens of each row."""
+    queries: int = 0
+    """Decoder tokens of each row."""
+    visible: Tensor | None = None
+    """Which encoder tokens each decoder token may see, bool `[queries, length]`; None = all."""
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers over packed rows: attention runs once per run of equal lengths, all else on all tokens at once."""
+
+    def __init__(self, layers: Sequence[EncoderLayer], bias: RelativeBias, *, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.bias = bias
+        self.norm = RMSNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, runs: Sequence[Run], visible: Tensor | None) -> Tensor:
+        """Embedded tokens `[n, d]` → states `[n, d]`. `visible` `[s, s]` says which keys each query sees; None = all of its row."""
+        places = torch.arange(max((run.length for run in runs), default=0), device=x.device)
+        bias = self.bias(places, places)
+        if visible is not None:
+            bias = bias.masked_fill(~visible[: len(places), : len(places)], -torch.inf)
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer.attention.close(x, self._mix(layer.attention.project(x), runs, bias))
+            x = layer.feed_forward(x)
+        return self.dropout(self.norm(x))
+
+    def _mix(self, qkv: Tensor, runs: Sequence[Run], bias: Tensor) -> Tensor:
+        dropout = self.dropout.p if self.training else 0.0
+        mixed = []
+        for run, part in zip(runs, qkv.split([run.rows * run.length for run in runs]), strict=True):
+            query, key, value = part.view(run.rows, run.length, *part.shape[1:]).permute(2, 0, 3, 1, 4)
+            out = attend(query, key, value, bias[:, : run.length, : run.length], dropout)
+            mixed.append(out.transpose(1, 2).flatten(0, 1))
+        return torch.cat(mixed) if mixed else qkv[:, 0]
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a decoder keeps between levels; functional: a step returns a new one."""
+
+    memory: list[tuple[Tensor, Tensor]]
+    """Per layer, keys and values of the encoder states `[batch, head, s, h]`: one per row, shared by its beams."""
+    hidden: Tensor | None
+    """Additive mask of padding `[batch, 1, 1, s]`; None when all rows are equally long."""
+    past: list[Tensor]
+    """Per layer, keys and values of the codes so far `[batch, beam, level, 2, head, h]`."""
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers: in training on all targets at once, in search level by level with its past kept."""
+
+    def __init__(self, layers: Sequence[DecoderLayer], bias: RelativeBias, *, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.bias = bias
+        self.norm = RMSNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, states: Tensor, runs: Sequence[Run]) -> Tensor:
+        """Embedded targets `[target, level, d]` and encoder states `[n, d]`, both in the order of `runs` → `[target, level, d]`."""
+        places = torch.arange(x.shape[1], device=x.device)
+        later = places[None, :] > places[:, None]
+        bias = self.bias(places, places).masked_fill(later, -torch.inf)
+        dropout = self.dropout.p if self.training else 0.0
+        x = self.dropout(x)
+        for layer in self.layers:
+            query, key, value = layer.attention.project(x).permute(2, 0, 3, 1, 4)
+            x = layer.attention.close(x, attend(query, key, value, bias, dropout).transpose(1, 2))
+            mixed = self._look_up(layer.cross.queries(x).flatten(0, 1), layer.cross.memory(states), runs)
+            x = layer.cross.close(x, mixed.view(*x.shape[:2], *mixed.shape[1:]))
+            x = layer.feed_forward(x)
+        return self.dropout(self.norm(x))
+
+    def _look_up(self, queries: Tensor, memory: Tensor, runs: Sequence[Run]) -> Tensor:
+        dropout = self.dropout.p if self.training else 0.0
+        query_parts = queries.split([run.rows * run.queries for run in runs])
+        memory_parts = memory.split([run.rows * run.length for run in runs])
+        mixed = []
+        for run, asked, stored in zip(runs, query_parts, memory_parts, strict=True):
+            query = asked.view(run.rows, run.queries, *asked.shape[1:]).transpose(1, 2)
+            key, value = stored.view(run.rows, run.length, *stored.shape[1:]).permute(2, 0, 3, 1, 4)
+            bias = None if run.visible is None else _additive(run.visible)
+            mixed.append(attend(query, key, value, bias, dropout).transpose(1, 2).flatten(0, 1))
+        return torch.cat(mixed)
+
+    def start(self, states: Tensor, real: Tensor) -> DecoderState:
+        """Read padded encoder states `[batch, s, d]`; `real` `[batch, s]` is false at padding."""
+        memory = []
+        for layer in self.layers:
+            key, value = layer.cross.memory(states).permute(2, 0, 3, 1, 4)
+            memory.append((key.contiguous(), value.contiguous()))
+        return DecoderState(memory, None if bool(real.all()) else _additive(real)[:, None, None, :], [])
+
+    def step(self, x: Tensor, state: DecoderState, parents: Tensor | None) -> tuple[Tensor, DecoderState]:
+        """One code further: embedded last codes `[batch, beam, d]` → `[batch, beam, d]`; `parents` `[batch, beam]` reorders the past."""
+        row = torch.arange(len(x), device=x.device)[:, None]
+        past = []
+        for number, layer in enumerate(self.layers):
+            query, *new = layer.attention.project(x).unbind(2)
+            stored = torch.stack(new, dim=2)[:, :, None]
+            if parents is not None:
+                stored = torch.cat([state.past[number][row, parents], stored], dim=2)
+            past.append(stored)
+            x = layer.attention.close(x, _mix_past(query, stored, self._past_bias(stored.shape[2])))
+            asked = layer.cross.queries(x).transpose(1, 2)
+            x = layer.cross.close(x, attend(asked, *state.memory[number], state.hidden, 0.0).transpose(1, 2))
+            x = layer.feed_forward(x)
+        return self.norm(x), DecoderState(state.memory, state.hidden, past)
+
+    def _past_bias(self, length: int) -> Tensor:
+        places = torch.arange(length, device=self.bias.weight.device)
+        return self.bias(places[-1:], places)[:, 0].T[..., None]
+
+
+def _mix_past(query: Tensor, stored: Tensor, bias: Tensor) -> Tensor:
+    """Queries `[batch, beam, head, h]` on `[batch, beam, level, 2, head, h]`; a handful of keys, so plain sums beat products."""
+    key, value = stored.unbind(3)
+    scores = (query[:, :, None] * key).sum(-1, keepdim=True) + bias
+    return (scores.softmax(dim=2, dtype=torch.float32).to(value.dtype) * value).sum(2)
+
+
+def _additive(visible: Tensor) -> Tensor:
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)

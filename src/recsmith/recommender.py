@@ -1,0 +1,312 @@
+"""`Recommender`: catalogue + tokenizer + generator + decoder = something that answers. A façade over the parts, not a base class.
+
+Fallback: somebody about whom nothing is known (an unseen user, an empty history, a history of unknown items only) is answered with
+the items most popular in the training events, best first; everybody else is answered by the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from recsmith.data import (
+    Cases,
+    Catalogue,
+    Dataset,
+    Histories,
+    ItemCodes,
+    Log,
+    RawId,
+    Split,
+    item_categories,
+    offsets_of,
+    split_log,
+)
+from recsmith.decoding import CodeTrie, beam_search, top_k
+from recsmith.errors import DataError, UserError
+from recsmith.evaluation import Evaluation, evaluate_answer
+from recsmith.item_tokenizers import TOKENIZERS
+from recsmith.models import MODELS
+from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists
+from recsmith.recipe import PartConfig, Recipe
+from recsmith.run_folder import RunState, read_run, write_run
+from recsmith.runtime import Runtime
+from recsmith.training import to_batch
+
+METRIC_CUTOFFS = (5, 10, 20)
+_NO_LIMITS = Limits()
+
+
+@dataclass
+class Recommender:
+    """A fitted system. Made by `recsmith.fit`, `recsmith.load` or `recsmith run`."""
+
+    recipe: Recipe
+    model: torch.nn.Module
+    log: Log
+    """Every event known at fit time, held-out ones included: what people have seen. Training used only its training part."""
+    popularity: np.ndarray
+    """Events per item in training, int64 `[item]`."""
+    catalogue: Catalogue | None = None
+    codes: ItemCodes | None = None
+    tokenizer: ItemTokenizer | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    """Everything the run wrote down about itself; see `recsmith.card`."""
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue that answers come from."""
+        return len(self.log.items)
+
+    @cached_property
+    def trie(self) -> CodeTrie:
+        """The catalogue's codes as a search tree, for models that generate codes."""
+        assert self.codes is not None
+        return CodeTrie(self.codes)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    # ---- answers ----
+
+    def recommend(
+        self,
+        users: Iterable[RawId] | str | None = None,
+        histories: Sequence[Iterable[RawId]] | Mapping[RawId, Iterable[RawId]] | None = None,
+        *,
+        k: int = 10,
+        allow: Iterable[RawId] | None = None,
+        deny: Iterable[RawId] | None = None,
+        include_seen: bool = False,
+    ) -> pl.DataFrame:
+        """Top-k for known or unknown `users` ("all" = everybody in the log), or for `histories` of raw item ids, oldest first.
+
+        Returns `user_id, item_id, score, rank` (rank from 1). For a list of histories `user_id` is the position in the list, for a
+        mapping its key. `allow` and `deny` restrict the answer during the search; items already in the history are left out unless
+        `include_seen`. Raises `UserError` for a k outside 1 … catalogue size or when neither or both of users and histories are given.
+        """
+        if (users is None) == (histories is None):
+            raise UserError("give either `users` or `histories`; for example users=[1, 2] or histories=[[10, 20]]")
+        self._check_k(k)
+        names, rows, known = self._who(users, histories)
+        allowed = self._allowed(allow, deny)
+        lists = self._answer(rows, known, k, allowed=allowed, include_seen=include_seen)
+        return self._table(names, lists)
+
+    def answer(self, cases: Cases, k: int) -> RankedLists:
+        """The `Answer` protocol: lists for evaluation cases, seen items masked."""
+        self._check_k(k)
+        return self._answer(cases.histories, cases.users, k)
+
+    def history(self, user: RawId) -> list[RawId]:
+        """Raw item ids of a user's known events, oldest first; empty for an unseen user."""
+        index = self.log.users.index(user)
+        return [] if index < 0 else self.log.items.raw(self.log.histories.row(index)).to_list()
+
+    def titles(self, item_ids: Sequence[RawId] | pl.Series) -> list[str | None]:
+        """Titles of items, None where the catalogue has none."""
+        if self.catalogue is None:
+            return [None] * len(item_ids)
+        series = item_ids if isinstance(item_ids, pl.Series) else pl.Series("item_id", list(item_ids))
+        return self.catalogue.titles(series).to_list()
+
+    def unknown_items(self, item_ids: Iterable[RawId]) -> list[RawId]:
+        """Those of the given raw ids that the model has never heard of."""
+        return [item for item in item_ids if self.log.items.index(item) < 0]
+
+    # ---- measurement ----
+
+    def split(self) -> Split:
+        """The run's own log, cut by the run's own protocol: the same training part as when it was fitted."""
+        return split_log(self.log, self.recipe.split)
+
+    def evaluate(self, split: str = "test", *, data: Dataset | None = None, progress: Progress | None = None) -> Evaluation:
+        """Full-catalogue metrics on the "validation" or "test" cases of the run's log, or of other `data` cut the same way."""
+        if split not in ("validation", "test"):
+            raise UserError(f"unknown split `{split}`; allowed: `validation`, `test`")
+        cut = self.split() if data is None else split_log(self._encode(data), self.recipe.split)
+        cases: Cases = getattr(cut, split)
+        if len(cases) == 0:
+            raise DataError(f"the {split} part of the data has no cases under {self.recipe.split.name}; give data with longer histories")
+        return evaluate_answer(
+            self.answer,
+            cases,
+            item_count=self.items,
+            ks=tuple(k for k in METRIC_CUTOFFS if k <= self.items) or (self.items,),
+            split=split,
+            protocol=self.recipe.split.model_dump(mode="json"),
+            popularity=self.popularity,
+            categories=self._categories(),
+            progress=progress,
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the run folder, replacing an older one only when the new one is complete. Raises `StorageError`."""
+        tokenizer = None if self.tokenizer is None else self.tokenizer.state()
+        state = RunState(
+            recipe=self.recipe,
+            weights=self.model.state_dict(),
+            log=self.log,
+            popularity=self.popularity,
+            catalogue=self.catalogue,
+            codes=self.codes,
+            tokenizer=tokenizer,
+            card=self.card,
+        )
+        return write_run(Path(folder), state)
+
+    # ---- inside ----
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= self.items:
+            raise UserError(f"k = {k} does not fit a catalogue of {self.items} items; allowed: 1 to {self.items}")
+
+    def _who(
+        self, users: Iterable[RawId] | str | None, histories: Any
+    ) -> tuple[list[RawId], Histories, np.ndarray]:
+        if histories is not None:
+            named = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
+            rows = [self.log.items.indices(list(history)) for history in named.values()]
+            return list(named), Histories.from_rows([row[row >= 0] for row in rows]), np.full(len(rows), -1)
+        if isinstance(users, str) and users == "all":
+            everybody = np.arange(len(self.log.users))
+            return self.log.users.ids.to_list(), self.log.histories, everybody
+        names = [users] if isinstance(users, str | int) else list(users or [])
+        index = self.log.users.indices(names)
+        known = self.log.histories.take(index[index >= 0])
+        lengths = np.zeros(len(index), dtype=np.int64)
+        lengths[index >= 0] = known.lengths
+        return names, replace(known, offsets=offsets_of(lengths)), index
+
+    def _allowed(self, allow: Iterable[RawId] | None, deny: Iterable[RawId] | None) -> np.ndarray | None:
+        if allow is None and deny is None:
+            return None
+        allowed = np.full(self.items, allow is None)
+        if allow is not None:
+            index = self.log.items.indices(list(allow))
+            allowed[index[index >= 0]] = True
+        if deny is not None:
+            index = self.log.items.indices(list(deny))
+            allowed[index[index >= 0]] = False
+        return allowed
+
+    def _answer(
+        self,
+        histories: Histories,
+        users: np.ndarray,
+        k: int,
+        *,
+        allowed: np.ndarray | None = None,
+        include_seen: bool = False,
+    ) -> RankedLists:
+        size = 512 if self.codes is None else 64
+        parts = []
+        for start in range(0, len(histories), size):
+            rows = histories.slice(start, start + size)
+            limits = Limits(exclude=None if include_seen else rows, allowed=allowed)
+            parts.append(self._answer_batch(rows, users[start : start + size], k, limits))
+        if not parts:
+            return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
+        return RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+
+    def _answer_batch(self, rows: Histories, users: np.ndarray, k: int, limits: Limits) -> RankedLists:
+        known = rows.lengths > 0
+        if known.all():
+            return self._generate(to_batch(rows, users=users, device=self.device), k, limits)
+        lists = self._most_popular(len(rows), k, limits)
+        if known.any():
+            some = np.flatnonzero(known)
+            fewer = replace(limits, exclude=None if limits.exclude is None else limits.exclude.take(some))
+            found = self._generate(to_batch(rows.take(some), users=users[some], device=self.device), k, fewer)
+            lists.items[some], lists.scores[some] = found.items, found.scores
+        return lists
+
+    @torch.inference_mode()
+    def _generate(self, batch: HistoryBatch, k: int, limits: Limits) -> RankedLists:
+        model: Any = self.model
+        if model.answers == "scores":
+            return top_k(model.score(batch), k, limits=limits)
+        return beam_search(model, batch, self.trie, k, beams=max(k, self.recipe.decoding.beams), limits=limits)
+
+    def _most_popular(self, rows: int, k: int, limits: Limits) -> RankedLists:
+        scores = torch.from_numpy(self.popularity.astype(np.float32)).expand(rows, -1)
+        return top_k(scores, k, limits=limits)
+
+    def _table(self, names: list[RawId], lists: RankedLists) -> pl.DataFrame:
+        found = lists.items >= 0
+        row, position = np.nonzero(found)
+        return pl.DataFrame(
+            {
+                "user_id": pl.Series(names).gather(row) if names else pl.Series([], dtype=self.log.users.dtype),
+                "item_id": self.log.items.raw(lists.items[found]),
+                "score": lists.scores[found],
+                "rank": position + 1,
+            }
+        )
+
+    def _categories(self) -> Histories | None:
+        return None if self.catalogue is None else item_categories(self.catalogue, self.log.items)
+
+    def _encode(self, data: Dataset) -> Log:
+        """Other data with this run's item numbers; events of items that the model does not know are left out."""
+        log = data.select(self.recipe.view).log()
+        number = self.log.items.indices(log.items.ids)
+        values = number[log.histories.values]
+        known = log.histories.with_values(values).where(values >= 0)
+        return Log(log.users, self.log.items, known)
+
+
+def build_model(recipe: Recipe, *, items: int, codes: ItemCodes | None) -> torch.nn.Module:
+    """The untrained generator of a recipe, on the CPU."""
+    make = MODELS.get(recipe.model.name)
+    config = make.Config.parse(recipe.model.settings, where="model")
+    if make.answers == "scores":
+        return make(config, items=items)
+    if codes is None:
+        raise UserError(f"model `{recipe.model.name}` generates item codes; its recipe needs a [tokenizer] and item texts")
+    return make(config, codes=codes)
+
+
+def build_tokenizer(part: PartConfig) -> ItemTokenizer:
+    """The item tokenizer that a recipe names, not fitted."""
+    make = TOKENIZERS.get(part.name)
+    return make(make.Config.parse(part.settings, where="tokenizer"))
+
+
+def runtime_of(recipe: Recipe) -> Runtime:
+    """Device and precision as the recipe asks for them."""
+    return Runtime.choose(recipe.training.device, recipe.training.precision)
+
+
+def load(folder: str | Path) -> Recommender:
+    """Read a run folder. Raises `ArtifactError` when it is missing, damaged or from a version that cannot be read."""
+    state = read_run(Path(folder))
+    model = build_model(state.recipe, items=len(state.log.items), codes=state.codes)
+    model.load_state_dict(dict(state.weights))
+    model.to(runtime_of(state.recipe).device).eval()
+    tokenizer = None
+    if state.recipe.tokenizer is not None and state.tokenizer is not None:
+        tokenizer = build_tokenizer(state.recipe.tokenizer)
+        tokenizer.load_state(state.tokenizer)
+    return Recommender(
+        recipe=state.recipe,
+        model=model,
+        log=state.log,
+        popularity=state.popularity,
+        catalogue=state.catalogue,
+        codes=state.codes,
+        tokenizer=tokenizer,
+        card=state.card,
+    )
+
+

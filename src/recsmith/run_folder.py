@@ -1,0 +1,139 @@
+"""The run folder: everything a fitted system is, as Parquet, JSON and safetensors. Reading it never executes code.
+
+    config.json            the recipe, every default spelled out
+    model.safetensors      weights
+    log.parquet            events by index, in order; users.parquet, items.parquet: index → raw id
+    popularity.parquet     events per item in training
+    catalogue.parquet, catalogue.json      what is known about the items (optional)
+    item_codes.parquet, tokenizer.safetensors   semantic IDs and what made them (optional)
+    card.json, card.md     what came out, and how
+    curve.jsonl            loss and validation metrics along training (gradient-trained models); curve.png with the plotting extra
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recsmith.artifacts import FolderKind, open_folder, read_json, write_folder, write_json
+from recsmith.card import markdown
+from recsmith.data import Catalogue, Histories, ItemCodes, Log, Vocabulary
+from recsmith.errors import ArtifactError
+from recsmith.recipe import Recipe
+
+RUN = FolderKind("run", version=1, migrations={})
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run folder holds, as plain values."""
+
+    recipe: Recipe
+    weights: Mapping[str, Tensor]
+    log: Log
+    popularity: np.ndarray
+    catalogue: Catalogue | None = None
+    codes: ItemCodes | None = None
+    tokenizer: Mapping[str, np.ndarray] | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def write_run(folder: Path, state: RunState) -> Path:
+    """Write atomically; an older run at `folder` survives any failure. Raises `StorageError`."""
+    with write_folder(folder, RUN) as draft:
+        write_json(draft / "config.json", state.recipe.table())
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()}, draft / "model.safetensors")
+        _write_log(draft, state.log)
+        pl.DataFrame({"events": state.popularity}).write_parquet(draft / "popularity.parquet")
+        if state.catalogue is not None:
+            state.catalogue.frame.write_parquet(draft / "catalogue.parquet")
+            write_json(draft / "catalogue.json", dict(state.catalogue.kinds))
+        if state.codes is not None:
+            _write_codes(draft, state.codes)
+        if state.tokenizer is not None:
+            save_arrays({name: np.ascontiguousarray(array) for name, array in state.tokenizer.items()}, draft / "tokenizer.safetensors")
+        _write_card(draft, state.card)
+    return folder
+
+
+def read_run(folder: Path) -> RunState:
+    """Raises `ArtifactError` when the folder is missing, damaged or from a version that cannot be read."""
+    folder = open_folder(folder, RUN)
+    try:
+        return RunState(
+            recipe=Recipe.build(read_json(folder / "config.json")),
+            weights=load_file(folder / "model.safetensors"),
+            log=_read_log(folder),
+            popularity=pl.read_parquet(folder / "popularity.parquet")["events"].to_numpy(),
+            catalogue=_read_catalogue(folder),
+            codes=_read_codes(folder),
+            tokenizer=_read_tokenizer(folder),
+            card=read_json(folder / "card.json"),
+        )
+    except (SafetensorError, pl.exceptions.PolarsError, OSError) as error:
+        raise ArtifactError(f"run folder `{folder}` cannot be read ({error}); copy it again or fit again") from None
+
+
+def _write_log(folder: Path, log: Log) -> None:
+    histories = log.histories
+    columns: dict[str, np.ndarray] = {"user": histories.rows.astype(np.int32), "item": histories.values.astype(np.int32)}
+    if histories.times is not None:
+        columns["time"] = histories.times
+    if histories.weights is not None:
+        columns["weight"] = histories.weights
+    pl.DataFrame(columns).write_parquet(folder / "log.parquet")
+    log.users.ids.to_frame().write_parquet(folder / "users.parquet")
+    log.items.ids.to_frame().write_parquet(folder / "items.parquet")
+
+
+def _read_log(folder: Path) -> Log:
+    users = Vocabulary(pl.read_parquet(folder / "users.parquet")["id"])
+    items = Vocabulary(pl.read_parquet(folder / "items.parquet")["id"])
+    events = pl.read_parquet(folder / "log.parquet")
+    offsets = np.searchsorted(events["user"].to_numpy(), np.arange(len(users) + 1)).astype(np.int64)
+    extras = {name: events[name].to_numpy() if name in events.columns else None for name in ("time", "weight")}
+    values = events["item"].cast(pl.Int64).to_numpy()
+    return Log(users, items, Histories(values, offsets, times=extras["time"], weights=extras["weight"]))
+
+
+def _write_codes(folder: Path, codes: ItemCodes) -> None:
+    frame = pl.DataFrame({f"level_{level}": codes.table[:, level] for level in range(codes.levels)})
+    frame.write_parquet(folder / "item_codes.parquet")
+    write_json(folder / "item_codes.json", {"sizes": list(codes.sizes)})
+
+
+def _read_codes(folder: Path) -> ItemCodes | None:
+    if not (folder / "item_codes.parquet").exists():
+        return None
+    table = pl.read_parquet(folder / "item_codes.parquet").to_numpy().astype(np.int64)
+    return ItemCodes(table, tuple(read_json(folder / "item_codes.json")["sizes"]))
+
+
+def _read_catalogue(folder: Path) -> Catalogue | None:
+    if not (folder / "catalogue.parquet").exists():
+        return None
+    return Catalogue(pl.read_parquet(folder / "catalogue.parquet"), read_json(folder / "catalogue.json"))
+
+
+def _read_tokenizer(folder: Path) -> dict[str, np.ndarray] | None:
+    path = folder / "tokenizer.safetensors"
+    return load_arrays(path) if path.exists() else None
+
+
+def _write_card(folder: Path, card: dict[str, Any]) -> None:
+    curve = card.get("curve", [])
+    write_json(folder / "card.json", {key: value for key, value in card.items() if key != "curve"})
+    (folder / "card.md").write_text(markdown(card), encoding="utf-8")
+    if curve:
+        (folder / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")

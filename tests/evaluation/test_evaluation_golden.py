@@ -1,0 +1,102 @@
+"""Published and recounted numbers on real logs: popularity rows of amazon-beauty, four published list files of yoochoose-100k."""
+
+import csv
+import gzip
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsmith.data import Cases, Histories, Vocabulary
+from recsmith.evaluation import evaluate_answer, evaluate_lists, rank_scores
+from recsmith.protocols import RankedLists
+
+FOLDER = os.environ.get("RECSMITH_DATA")
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(FOLDER is None, reason="RECSMITH_DATA does not name a folder of real data"),
+]
+
+
+def read(*parts):
+    return gzip.open(Path(FOLDER, *parts), "rt", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def beauty():
+    """Whole sequences by item index, and the size of the catalogue."""
+    with read("amazon-beauty", "sequences.txt.gz") as file:
+        rows = [[int(item) for item in line.split()[1:]] for line in file]
+    items = Vocabulary(item for row in rows for item in row)
+    packed = Histories.from_rows(rows)
+    return packed.with_values(items.indices(packed.values.tolist())), len(items)
+
+
+def popularity_row(beauty, *, counted, ks):
+    """Leave-one-out test of one popularity ranking, everything before the last event masked, ties by the smaller id."""
+    sequences, item_count = beauty
+    counts = np.bincount(counted.values, minlength=item_count)
+    scores = counts.astype(np.float32)
+    cases = Cases(np.arange(len(sequences)), sequences.drop_last(), sequences.tail(1))
+
+    def answer(batch, k):
+        return rank_scores(np.tile(scores, (len(batch), 1)), k, exclude=batch.histories)
+
+    found = evaluate_answer(answer, cases, item_count=item_count, ks=ks, split="test", protocol={"name": "leave-one-out"})
+    assert found.figures["already_seen"] == 0
+    assert found.cases == 22_363
+    return {name: f"{value:.4f}" for name, value in found.metrics.items() if name.startswith(("Hit", "NDCG"))}
+
+
+def test_popularity_counted_on_all_events_gives_the_row_that_s3_rec_printed(beauty):
+    row = popularity_row(beauty, counted=beauty[0], ks=(5, 10, 20))
+    assert row == {
+        "Hit@5": "0.0080",
+        "NDCG@5": "0.0044",
+        "Hit@10": "0.0152",
+        "NDCG@10": "0.0068",
+        "Hit@20": "0.0217",
+        "NDCG@20": "0.0084",
+    }
+
+
+def test_popularity_counted_on_training_events_is_the_honest_row(beauty):
+    row = popularity_row(beauty, counted=beauty[0].drop_last(2), ks=(5, 10))
+    assert row == {"Hit@5": "0.0075", "NDCG@5": "0.0041", "Hit@10": "0.0115", "NDCG@10": "0.0055"}
+
+
+def test_counting_the_validation_event_is_the_trap(beauty):
+    assert popularity_row(beauty, counted=beauty[0].drop_last(1), ks=(10,))["Hit@10"] == "0.0135"
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    clicks = defaultdict(list)
+    with read("yoochoose-100k", "yoochoose-clicks-100k_test.txt.gz") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            clicks[row["SessionId"]].append(row["ItemId"])
+    return clicks
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "recall", "mrr"),
+    [("ar", ".5917", ".3160"), ("sr", ".5607", ".3275"), ("vsknn", ".6098", ".3342"), ("gru4rec", ".5711", ".3289")],
+)
+def test_published_session_lists(sessions, algorithm, recall, mrr):
+    with read("yoochoose-100k", f"recoms_rsc15_100k_{algorithm}.csv.gz") as file:
+        positions = [(row["SessionId"], int(row["Position"]), row["Recommendations"]) for row in csv.DictReader(file, delimiter=";")]
+    lists = [recommendations.split(",")[:20] for _, _, recommendations in positions]
+    targets = [[sessions[session][position + 1]] for session, position, _ in positions]
+    items = Vocabulary(item for row in lists + targets for item in row)
+    found = evaluate_lists(
+        RankedLists(np.array([items.indices(row) for row in lists]), np.zeros((len(lists), 20), dtype=np.float32)),
+        Histories.from_rows([items.indices(row) for row in targets]),
+        item_count=len(items),
+        ks=(20,),
+    )
+    assert len({session for session, _, _ in positions}) == 99
+    assert found.cases == 387
+    assert f"{found.metrics['Recall@20']:.4f}" == f"0{recall}"
+    assert f"{found.metrics['MRR@20']:.4f}" == f"0{mrr}"

@@ -1,0 +1,160 @@
+"""The main job from Python: fit, recommend, save, load, evaluate, update, for ids as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import recsmith
+from recsmith import Dataset
+from recsmith.errors import ArtifactError, ConfigError, DataError, StorageError, UserError
+from recsmith.recipe import load_recipe, recipe_names
+from recsmith.recommender import Recommender
+
+QUICK = {
+    "popularity": {},
+    "item-knn": {},
+    "ease": {},
+    "mult-vae": {"training": {"epochs": 2}},
+    "gru4rec": {"training": {"epochs": 2}},
+    "sasrec": {"training": {"epochs": 2}},
+    "tiger": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf"},
+        "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 8},
+        "model": {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1},
+    },
+}
+
+
+def cycle(users: int = 40, items: int = 12, length: int = 8, *, text_ids: bool = False) -> Dataset:
+    """Everybody walks round the same circle of items, from different starts."""
+    rows = [(user, (user + step) % items, step) for user in range(users) for step in range(length)]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").with_columns(pl.col("item_id") * 10)
+    titles = pl.DataFrame({"item_id": [i * 10 for i in range(items)], "title": [f"Chapter {i}" for i in range(items)]})
+    if text_ids:
+        name = pl.format("i{}", pl.col("item_id"))
+        frame = frame.with_columns(name.alias("item_id"), pl.format("u{}", pl.col("user_id")).alias("user_id"))
+        titles = titles.with_columns(name.alias("item_id"))
+    return Dataset.from_frame(frame, catalogue=titles, name="cycle")
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return cycle()
+
+
+@pytest.fixture(scope="module", params=list(QUICK))
+def fitted(request: pytest.FixtureRequest, data: Dataset) -> Recommender:
+    return recsmith.fit(request.param, data, settings=QUICK[request.param])
+
+
+def test_every_recipe_is_tried_here() -> None:
+    assert set(QUICK) | {"tiger-paper"} == set(recipe_names())
+
+
+def test_users_histories_and_the_unknown(fitted: Recommender) -> None:
+    table = fitted.recommend(users=[0, "1", 999], k=3)
+    assert table.columns == ["user_id", "item_id", "score", "rank"]
+    assert table["rank"].to_list() == [1, 2, 3] * 3
+    assert not set(table.filter(pl.col("user_id") == "0")["item_id"]) & set(fitted.history(0))
+    other = fitted.recommend(histories=[[0, 10, 12345], [], [777]], k=3)
+    assert other["user_id"].to_list() == [0] * 3 + [1] * 3 + [2] * 3
+    popular = np.argsort(-fitted.popularity, kind="stable")[:3] * 10
+    assert other.filter(pl.col("user_id") == 1)["item_id"].to_list() == popular.tolist()
+    assert other.filter(pl.col("user_id") == 2)["item_id"].to_list() == popular.tolist()
+    assert not {0, 10} & set(other.filter(pl.col("user_id") == 0)["item_id"])
+
+
+def test_limits_are_kept(fitted: Recommender) -> None:
+    table = fitted.recommend(histories={"me": [0, 10]}, k=4, allow=[0, 20, 30, 40], deny=[30])
+    assert sorted(table["item_id"]) == [20, 40]
+    seen = fitted.recommend(histories=[[0, 10]], k=12, include_seen=True)
+    assert sorted(seen["item_id"]) == [i * 10 for i in range(12)]
+
+
+def test_batch_equals_single(fitted: Recommender) -> None:
+    together = fitted.recommend(users=[0, 1, 2, 3], k=4)
+    alone = pl.concat([fitted.recommend(users=[user], k=4) for user in range(4)])
+    assert together["item_id"].to_list() == alone["item_id"].to_list()
+    assert np.allclose(together["score"], alone["score"], atol=1e-4)
+
+
+def test_save_and_load_answer_the_same(fitted: Recommender, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "run")
+    loaded = recsmith.load(tmp_path / "run")
+    assert loaded.recommend(users="all", k=5).equals(fitted.recommend(users="all", k=5))
+    assert loaded.recipe == fitted.recipe
+    assert loaded.titles([10, 5]) == ["Chapter 1", None]
+    assert loaded.evaluate("test").metrics == fitted.evaluate("test").metrics
+
+
+def test_update_takes_new_people_and_skips_unknown_items(fitted: Recommender) -> None:
+    rows = {"user_id": [500, 500, 500, 0], "item_id": [0, 10, 99999, 50], "timestamp": [100, 101, 102, 103]}
+    newer = recsmith.fitting.update(fitted, Dataset.from_frame(pl.DataFrame(rows), name="new"), settings={"view": {"missing_items": "keep"}})
+    assert newer.history(500) == [0, 10]
+    assert newer.history(0)[-1] == 50
+    assert newer.card["update"]["events on unknown items, left out"] == 1
+    assert len(newer.recommend(users=[500], k=3)) == 3
+    assert fitted.history(500) == []
+
+
+def test_text_ids(tmp_path: Path) -> None:
+    recommender = recsmith.fit("ease", cycle(text_ids=True))
+    table = recommender.recommend(users=["u0", "nobody"], k=2)
+    assert table["user_id"].to_list() == ["u0", "u0", "nobody", "nobody"]
+    assert all(item.startswith("i") for item in table["item_id"])
+
+
+def test_a_sequential_model_learns_the_circle(data: Dataset) -> None:
+    settings = {"training": {"epochs": 60, "learning_rate": 0.01, "patience": None}, "model": {"dropout": 0.0}}
+    recommender = recsmith.fit("sasrec", data, settings=settings)
+    assert recommender.recommend(histories=[[0, 10, 20]], k=1)["item_id"].to_list() == [30]
+    assert recommender.evaluate("test").metrics["Recall@5"] > 0.9
+
+
+def test_run_writes_card_and_curve(data: Dataset, tmp_path: Path) -> None:
+    card = recsmith.fitting.run("sasrec", data, out=tmp_path / "run", settings=QUICK["sasrec"], command="test")
+    assert {"Recall@10", "NDCG@10"} <= set(card["metrics"])
+    assert set(card["validation"]) == set(card["metrics"])
+    assert card["data"]["hash"] == data.hash
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"card.json", "card.md", "config.json", "model.safetensors", "curve.jsonl", "catalogue.parquet"} <= files
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_user_mistakes(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender = recsmith.fit("popularity", data)
+    with pytest.raises(UserError, match="k = 13 does not fit a catalogue of 12 items; allowed: 1 to 12"):
+        recommender.recommend(users=[0], k=13)
+    with pytest.raises(UserError, match="give either `users` or `histories`"):
+        recommender.recommend()
+    with pytest.raises(UserError, match=r"unknown recipe `sasreck`; did you mean `sasrec`\?"):
+        recsmith.fit("sasreck", data)
+    with pytest.raises(ConfigError, match=r"unknown setting `model\.dimm`; did you mean `dim`\?"):
+        recsmith.fit("sasrec", data, settings={"model": {"dimm": 3}})
+    with pytest.raises(UserError, match="unknown split `train`"):
+        recommender.evaluate("train")
+    bare = Dataset.from_frame(data.interactions, name="bare")
+    with pytest.raises(DataError, match="has no catalogue"):
+        recsmith.fit("tiger", bare)
+    with pytest.raises(ArtifactError, match="no run folder at"):
+        recsmith.load(tmp_path / "none")
+    recommender.save(tmp_path / "run")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recsmith.run_folder.save_file", full)
+    with pytest.raises(StorageError, match="the disk is full; what was there before is unchanged"):
+        recommender.save(tmp_path / "run")
+    assert len(recsmith.load(tmp_path / "run").recommend(users=[0], k=2)) == 2
+
+
+def test_recipes_build_and_survive_their_table() -> None:
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert type(recipe).build(recipe.table()) == recipe
