@@ -1,10 +1,10 @@
 """recsmith: generative recommendation, end to end.
 
-    from recsmith import Dataset, fit, load
-    data = Dataset.from_csv("ratings.csv", columns={"user": "userId", "item": "movieId", "time": "timestamp"})
-    recommender = fit("tiger", data)
-    recommender.recommend(users=[1, 2], k=10)        # a table: user_id, item_id, score, rank
-    recommender.save("runs/mine"); recommender = load("runs/mine")
+from recsmith import Dataset, fit, load
+data = Dataset.from_csv("ratings.csv", columns={"user": "userId", "item": "movieId", "time": "timestamp"})
+recommender = fit("tiger", data)
+recommender.recommend(users=[1, 2], k=10)        # a table: user_id, item_id, score, rank
+recommender.save("runs/mine"); recommender = load("runs/mine")
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _HOMES = {
     "fit": "recsmith.fitting",
     "evaluate": "recsmith.evaluation",
 }
+
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:

@@ -112,9 +112,7 @@ def _write_manifest(folder: Path, kind: FolderKind) -> None:
     from recsmith import __version__
 
     files = {str(path.relative_to(folder)): _describe(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    write_json(
-        folder / MANIFEST, {"kind": kind.name, "format_version": kind.version, "recsmith": __version__, "files": files}
-    )
+    write_json(folder / MANIFEST, {"kind": kind.name, "format_version": kind.version, "recsmith": __version__, "files": files})
 
 
 def _read_manifest(folder: Path, kind: FolderKind) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every error that recsmith raises on purpose. The class says who must act; the message says what was given, what is allowed, what to do next."""
+"""Every error that recsmith raises on purpose: the class says who must act, the message what was given, what is allowed, what to do next."""
 
 from __future__ import annotations
 
@@ -60,6 +60,4 @@ def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and not module.startswith(error.name.split(".")[0]):
             raise
-        raise MissingExtraError(
-            f"{purpose} needs `{module}`, which is not installed; run: pip install 'recsmith[{extra}]'"
-        ) from None
+        raise MissingExtraError(f"{purpose} needs `{module}`, which is not installed; run: pip install 'recsmith[{extra}]'") from None

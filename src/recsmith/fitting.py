@@ -57,7 +57,7 @@ def fit(
     Raises `ConfigError` or `DataError` for what does not fit, and `TrainingInterruptedError` after Ctrl-C, when `out` has been
     written with the best weights so far. `settings` are nested as in a recipe file: `{"model": {"dim": 32}}`.
     """
-    recipe = _resolve(recipe, settings)
+    recipe = resolve_recipe(recipe, settings)
     prepared = prepare(recipe, data, seed=seed, progress=progress)
     return _fit_prepared(recipe, data, prepared, seed=seed, out=_path(out), progress=progress, command=command)
 
@@ -89,9 +89,7 @@ def measure(recommender: Recommender, *, progress: Progress | None = None) -> No
     card["reported"] = compare_with_reported(recommender.recipe, card["data"]["name"], card["metrics"])
 
 
-def update(
-    recommender: Recommender, data: Dataset, *, settings: Settings | None = None, progress: Progress | None = None
-) -> Recommender:
+def update(recommender: Recommender, data: Dataset, *, settings: Settings | None = None, progress: Progress | None = None) -> Recommender:
     """A warm-started copy of `recommender` that has also learned from new events.
 
     New people are added; events on items that the model does not know are left out and counted in the card (`fit` again to learn
@@ -179,18 +177,12 @@ def _fit_prepared(
     progress: Progress | None,
     command: str | None,
 ) -> Recommender:
-    started = time.perf_counter()
     checkpoints = None if out is None else out.with_name(f".{out.name}.training")
+    started = time.perf_counter()
     model, result = train_prepared(recipe, prepared, seed=seed, checkpoint_folder=checkpoints, progress=progress)
-    card = new_card(recipe, data=prepared.facts["data"], seed=seed, command=command)
-    card.update({key: value for key, value in prepared.facts.items() if key != "data"})
-    card["seconds"] = {**prepared.seconds, "fit": time.perf_counter() - started}
-    card["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    card["deviations"] = deviations(type(model))
-    if result is not None:
-        card["training"], card["curve"] = _training_facts(result), result.rows()
-    recommender = _recommender(recipe, data, prepared, model, card)
-    card["interrupted"] = result is not None and result.interrupted
+    recommender = build_recommender(recipe, data, prepared, model, result, seed=seed, command=command)
+    card = recommender.card
+    card["seconds"]["fit"] = time.perf_counter() - started
     if out is not None:
         card["run"] = str(out)
         recommender.save(out)
@@ -201,7 +193,25 @@ def _fit_prepared(
     return recommender
 
 
-def _recommender(recipe: Recipe, data: Dataset, prepared: Prepared, model: torch.nn.Module, card: dict[str, Any]) -> Recommender:
+def build_recommender(
+    recipe: Recipe,
+    data: Dataset,
+    prepared: Prepared,
+    model: torch.nn.Module,
+    result: TrainingResult | None,
+    *,
+    seed: int,
+    command: str | None = None,
+) -> Recommender:
+    """The trained parts put together, with the card of how they came about (no test figures yet)."""
+    card = new_card(recipe, data=prepared.facts["data"], seed=seed, command=command)
+    card.update({key: value for key, value in prepared.facts.items() if key != "data"})
+    card["seconds"] = dict(prepared.seconds)
+    card["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    card["deviations"] = deviations(type(model))
+    card["interrupted"] = result is not None and result.interrupted
+    if result is not None:
+        card["training"], card["curve"] = _training_facts(result), result.rows()
     return Recommender(
         recipe=recipe,
         model=model,
@@ -233,7 +243,8 @@ def _raise_interrupted(out: Path | None) -> None:
     )
 
 
-def _resolve(recipe: str | Recipe, settings: Settings | None) -> Recipe:
+def resolve_recipe(recipe: str | Recipe, settings: Settings | None) -> Recipe:
+    """A recipe by name, path or value, with `settings` changed."""
     if isinstance(settings, list | tuple):
         settings = parse_assignments(settings)
     if isinstance(recipe, Recipe):
@@ -308,9 +319,7 @@ def _validator(recipe: Recipe, prepared: Prepared, model: torch.nn.Module, *, se
 
 def _short_evaluation(recommender: Recommender, cases: Cases) -> dict[str, float]:
     cutoffs = (min(10, recommender.items),)
-    evaluation = evaluate_answer(
-        recommender.answer, cases, item_count=recommender.items, ks=cutoffs, split="validation", protocol={}
-    )
+    evaluation = evaluate_answer(recommender.answer, cases, item_count=recommender.items, ks=cutoffs, split="validation", protocol={})
     return dict(evaluation.metrics)
 
 
@@ -323,9 +332,7 @@ def _extended(log: Log, new: Log) -> tuple[Log, int]:
     users = Vocabulary([*log.users.ids.to_list(), *new.users.ids.to_list()])
     values = log.items.indices(new.items.ids)[new.histories.values]
     known = new.histories.with_values(values).where(values >= 0)
-    joined = join_histories(
-        len(users), (users.indices(log.users.ids), log.histories), (users.indices(new.users.ids), known)
-    )
+    joined = join_histories(len(users), (users.indices(log.users.ids), log.histories), (users.indices(new.users.ids), known))
     return Log(users, log.items, joined), int((values < 0).sum())
 
 

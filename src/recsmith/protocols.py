@@ -47,9 +47,7 @@ class HistoryBatch:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device)
 
-        return HistoryBatch(
-            self.items.to(device), self.offsets.to(device), move(self.users), move(self.times), move(self.weights)
-        )
+        return HistoryBatch(self.items.to(device), self.offsets.to(device), move(self.users), move(self.times), move(self.weights))
 
 
 @dataclass(frozen=True)

@@ -171,9 +171,7 @@ class Recommender:
         if not 1 <= k <= self.items:
             raise UserError(f"k = {k} does not fit a catalogue of {self.items} items; allowed: 1 to {self.items}")
 
-    def _who(
-        self, users: Iterable[RawId] | str | None, histories: Any
-    ) -> tuple[list[RawId], Histories, np.ndarray]:
+    def _who(self, users: Iterable[RawId] | str | None, histories: Any) -> tuple[list[RawId], Histories, np.ndarray]:
         if histories is not None:
             named = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
             rows = [self.log.items.indices(list(history)) for history in named.values()]
@@ -308,5 +306,3 @@ def load(folder: str | Path) -> Recommender:
         tokenizer=tokenizer,
         card=state.card,
     )
-
-

@@ -1,13 +1,13 @@
 """The run folder: everything a fitted system is, as Parquet, JSON and safetensors. Reading it never executes code.
 
-    config.json            the recipe, every default spelled out
-    model.safetensors      weights
-    log.parquet            events by index, in order; users.parquet, items.parquet: index → raw id
-    popularity.parquet     events per item in training
-    catalogue.parquet, catalogue.json      what is known about the items (optional)
-    item_codes.parquet, tokenizer.safetensors   semantic IDs and what made them (optional)
-    card.json, card.md     what came out, and how
-    curve.jsonl            loss and validation metrics along training (gradient-trained models); curve.png with the plotting extra
+config.json            the recipe, every default spelled out
+model.safetensors      weights
+log.parquet            events by index, in order; users.parquet, items.parquet: index → raw id
+popularity.parquet     events per item in training
+catalogue.parquet, catalogue.json      what is known about the items (optional)
+item_codes.parquet, tokenizer.safetensors   semantic IDs and what made them (optional)
+card.json, card.md     what came out, and how
+curve.jsonl            loss and validation metrics along training (gradient-trained models); curve.png with the plotting extra
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from recsmith.artifacts import FolderKind, open_folder, read_json, write_folder, write_json
 from recsmith.card import markdown
+from recsmith.curve import draw_curve
 from recsmith.data import Catalogue, Histories, ItemCodes, Log, Vocabulary
 from recsmith.errors import ArtifactError
 from recsmith.recipe import Recipe
@@ -79,7 +80,7 @@ def read_run(folder: Path) -> RunState:
             catalogue=_read_catalogue(folder),
             codes=_read_codes(folder),
             tokenizer=_read_tokenizer(folder),
-            card=read_json(folder / "card.json"),
+            card=_read_card(folder),
         )
     except (SafetensorError, pl.exceptions.PolarsError, OSError) as error:
         raise ArtifactError(f"run folder `{folder}` cannot be read ({error}); copy it again or fit again") from None
@@ -131,9 +132,18 @@ def _read_tokenizer(folder: Path) -> dict[str, np.ndarray] | None:
     return load_arrays(path) if path.exists() else None
 
 
+def _read_card(folder: Path) -> dict[str, Any]:
+    card = read_json(folder / "card.json")
+    curve = folder / "curve.jsonl"
+    if curve.exists():
+        card["curve"] = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    return card
+
+
 def _write_card(folder: Path, card: dict[str, Any]) -> None:
     curve = card.get("curve", [])
     write_json(folder / "card.json", {key: value for key, value in card.items() if key != "curve"})
     (folder / "card.md").write_text(markdown(card), encoding="utf-8")
     if curve:
+        draw_curve(curve, folder / "curve.png")
         (folder / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")

@@ -49,6 +49,12 @@ def test_popularity_comes_from_training_events_alone(data):
     assert found.metrics["ARP@1"] == pytest.approx((0 + 3) / 2)
 
 
+def test_categories_come_from_the_catalogue(data):
+    catalogue = {"item_id": [1, 2, 3, 4, 5, 9, 10], "genres": [["a"], ["a"], ["b"], ["a", "b"], ["b"], ["b"], []]}
+    found = evaluate(table_of({"ann": [4, 9, 5], "bob": [10, 1, 5]}), data.with_tables(catalogue=catalogue), ks=(3,))
+    np.testing.assert_allclose(found.per_case["ILD-categories@3"], [(1 / 2 + 1 / 2 + 0) / 3, 1, np.nan])
+
+
 def test_validation_split_view_and_default_cutoffs(data):
     found = evaluate(table_of({"ann": [3, 9, 4]}), data, split="validation")
     assert found.split == "validation"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsmith.data import Cases, Histories, Vocabulary
-from recsmith.evaluation import evaluate_answer, evaluate_lists, rank_scores
+from recsmith.data import Cases, Dataset, Histories, Vocabulary
+from recsmith.evaluation import evaluate, evaluate_answer, evaluate_lists, rank_scores
 from recsmith.protocols import RankedLists
 
 FOLDER = os.environ.get("RECSMITH_DATA")
@@ -69,6 +69,23 @@ def test_popularity_counted_on_training_events_is_the_honest_row(beauty):
 
 def test_counting_the_validation_event_is_the_trap(beauty):
     assert popularity_row(beauty, counted=beauty[0].drop_last(1), ks=(10,))["Hit@10"] == "0.0135"
+
+
+def test_the_honest_row_also_comes_out_of_a_table_on_the_read_data_set():
+    data = Dataset.from_path(Path(FOLDER, "amazon-beauty"))
+    log, cut = data.log(), data.split()
+    scores = np.bincount(cut.train.values, minlength=cut.items).astype(np.float32)
+    parts = [cut.test.histories.slice(start, start + 512) for start in range(0, len(cut.test), 512)]
+    lists = np.concatenate([rank_scores(np.tile(scores, (len(part), 1)), 10, exclude=part).items for part in parts])
+    table = {
+        "user_id": log.users.raw(np.repeat(cut.test.users, 10)),
+        "item_id": log.items.raw(lists),
+        "rank": np.tile(np.arange(1, 11), len(lists)),
+    }
+    found = evaluate(table, data)
+    row = {name: f"{found.metrics[name]:.4f}" for name in ("Hit@5", "NDCG@5", "Hit@10", "NDCG@10")}
+    assert row == {"Hit@5": "0.0075", "NDCG@5": "0.0041", "Hit@10": "0.0115", "NDCG@10": "0.0055"}
+    assert (found.figures["answered"], found.figures["already_seen"], found.figures["unknown_items"]) == (1, 0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,9 @@ def _render(template: str, rows: pl.DataFrame) -> pl.Expr:
         if name is None:
             continue
         if name not in rows.columns:
-            raise UserError(f"text template {template!r} names `{name}`, which the catalogue does not have; {suggestion(name, rows.columns)}")
+            raise UserError(
+                f"text template {template!r} names `{name}`, which is no column of the catalogue; {suggestion(name, rows.columns)}"
+            )
         value = _as_text(rows.schema[name], name)
         pieces.append(pl.when(value.is_null() | (value == "")).then(pl.lit("")).otherwise(pl.concat_str(pl.lit(literal), value)))
         literal = ""

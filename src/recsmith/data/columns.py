@@ -117,9 +117,11 @@ def canonical_interactions(raw: pl.DataFrame, columns: Mapping[str, str] | None,
     result = Canonical(pl.DataFrame(), {CANONICAL[role]: column for role, column in roles.items()})
     if "session" in roles and roles["user"] == roles["session"]:
         result.notes.append(f"no user column: every session (`{roles['session']}`) counts as one user")
+    dropped = [name for name in raw.columns if name in CANONICAL.values() and name not in roles.values()]
+    result.notes += [f"column `{name}` left out: `{result.columns[name]}` was named instead" for name in dropped if name in result.columns]
     series = [_convert(role, raw[roles[role]], result, where=where, text=text) for role in CANONICAL if role in roles]
     mapped = set(roles.values())
-    others = [raw[column] for column in raw.columns if column not in mapped and column not in CANONICAL.values()]
+    others = [raw[column] for column in raw.columns if column not in mapped and column not in dropped]
     series += [untext(column) for column in others] if text else others
     result.frame = pl.DataFrame(series).rechunk()
     return result

@@ -14,14 +14,14 @@ import polars as pl
 from recsmith.data import prepared, validation
 from recsmith.data.catalogue import Catalogue
 from recsmith.data.columns import canonical_ids, canonical_interactions
-from recsmith.data.encoding import encode, event_order
+from recsmith.data.encoding import Codes, event_order
 from recsmith.data.frames import as_frame, content_hash
 from recsmith.data.histories import Histories, offsets_of
 from recsmith.data.readers import detect, reader_named
 from recsmith.data.report import DatasetReport, inspect_dataset
 from recsmith.data.split import Log, Split, SplitConfig
 from recsmith.data.splitting import split_log
-from recsmith.data.view import ViewConfig, apply_view
+from recsmith.data.view import ViewConfig, filter_events, k_core, nothing_left
 from recsmith.errors import DataError
 
 if TYPE_CHECKING:
@@ -151,9 +151,12 @@ class Dataset:
     def hash(self) -> str:
         """Content hash of all tables, the same however their rows are chunked; 32 hexadecimal digits."""
         catalogue = self.catalogue.frame if self.catalogue else None
-        return content_hash(
-            {"interactions": self.interactions, "catalogue": catalogue, "users": self.users, "reviews": self.reviews}
-        )
+        return content_hash({"interactions": self.interactions, "catalogue": catalogue, "users": self.users, "reviews": self.reviews})
+
+    @cached_property
+    def codes(self) -> Codes:
+        """User and item of each event by index, in file order."""
+        return Codes.of(self.interactions)
 
     @property
     def where(self) -> str:
@@ -169,26 +172,39 @@ class Dataset:
     def select(self, view: ViewConfig) -> Dataset:
         """The part of the log that the view keeps. Raises `DataError` when nothing is left, or the catalogue lacks an item of the log."""
         ids = self.catalogue.frame["item_id"] if self.catalogue else None
-        events, notes = apply_view(self.interactions, view, catalogue_ids=ids, where=self.where)
+        events, notes = filter_events(self.interactions, view, catalogue_ids=ids, where=self.where)
         source = {**self.source, "view": view.model_dump(exclude_defaults=True), "notes": [*self.source.get("notes", []), *notes]}
-        return replace(self, interactions=events, source=source)
+        chosen = replace(self, interactions=events, source=source)
+        if events is self.interactions:
+            chosen.__dict__["codes"] = self.codes
+        if max(view.min_user_events, view.min_item_events) == 1:
+            return chosen
+        keep = k_core(chosen.codes, users=view.min_user_events, items=view.min_item_events)
+        if not keep.any():
+            raise nothing_left(view, events=len(self), where=self.where)
+        core = replace(chosen, interactions=events.filter(pl.Series(keep)))
+        core.__dict__["codes"] = chosen.codes.where(keep)
+        return core
 
     def log(self) -> Log:
         """The interactions by index: one row per user, oldest first, ties in file order; users and items are those of the log.
 
         Without times the order of the file is the order of events. `weights` are the ratings where there are any (1 where one is missing).
         """
-        events = self.interactions
-        (users, rows), (items, values) = encode(events["user_id"]), encode(events["item_id"])
+        events, codes = self.interactions, self.codes
         times = events["timestamp"].to_numpy().astype(np.float64) if "timestamp" in events.columns else None
-        order = event_order(rows, times)
+        order = event_order(codes.rows, times)
         weights = events["rating"].fill_null(1.0).to_numpy().astype(np.float32)[order] if "rating" in events.columns else None
-        offsets = offsets_of(np.bincount(rows, minlength=len(users)).astype(np.int64))
-        return Log(users, items, Histories(values[order], offsets, None if times is None else times[order], weights))
+        offsets = offsets_of(np.bincount(codes.rows, minlength=len(codes.users)).astype(np.int64))
+        histories = Histories(codes.values[order], offsets, None if times is None else times[order], weights)
+        return Log(codes.users, codes.items, histories)
 
     def split(self, config: SplitConfig | None = None, *, view: ViewConfig | None = None) -> Split:
-        """The log cut by a protocol, after `view` (default: everything, but every item must be in the catalogue if there is one)."""
-        chosen = self.select(view or ViewConfig())
+        """The log cut by a protocol, after `view`.
+
+        Without a view, everything counts, but a log that no view has been applied to must not have items that its catalogue lacks.
+        """
+        chosen = self if view is None and "view" in self.source else self.select(view or ViewConfig())
         validation.require_two_users(chosen.interactions["user_id"], where=self.where)
         return split_log(chosen.log(), config or SplitConfig())
 
@@ -206,4 +222,3 @@ def _catalogue_from(table: Any) -> Catalogue:
 
         return read_catalogue(Path(table))
     return Catalogue.from_frame(table)
-

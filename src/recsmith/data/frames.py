@@ -27,8 +27,12 @@ def as_frame(table: Any, *, what: str) -> pl.DataFrame:
         if hasattr(table, "__dataframe__"):
             return pl.from_dataframe(table)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise DataError(f"{what} cannot be read as a table: {str(error).splitlines()[0]}; give columns of equal length and one type") from None
-    raise UserError(f"{what} of type `{type(table).__name__}` is not a table; give a Polars, pandas or Arrow table, or a dictionary of columns")
+        raise DataError(
+            f"{what} cannot be read as a table: {str(error).splitlines()[0]}; give columns of equal length and one type"
+        ) from None
+    raise UserError(
+        f"{what} of type `{type(table).__name__}` is not a table; give a Polars, pandas or Arrow table, or a dictionary of columns"
+    )
 
 
 def content_hash(frames: Mapping[str, pl.DataFrame | None]) -> str:

@@ -55,9 +55,7 @@ class Histories:
         """Rows `start:stop`, without copying events."""
         first, last = self.offsets[start], self.offsets[min(stop, len(self))]
         events = slice(first, last)
-        return Histories(
-            self.values[events], self.offsets[start : stop + 1] - first, *(_part(x, events) for x in self._extras())
-        )
+        return Histories(self.values[events], self.offsets[start : stop + 1] - first, *(_part(x, events) for x in self._extras()))
 
     def tail(self, length: int) -> Histories:
         """The last `length` events of each row."""
@@ -120,7 +118,7 @@ def join_histories(rows: int, *parts: tuple[np.ndarray, Histories]) -> Histories
     target = np.concatenate([where[part.rows] for where, part in parts])
     order = np.argsort(target, kind="stable")
     arrays = [
-        None if any(array is None for array in column) else np.concatenate(column)[order]  # type: ignore[arg-type]
+        None if any(array is None for array in column) else np.concatenate(column)[order]
         for column in zip(*(part._arrays() for _, part in parts), strict=True)
     ]
     assert arrays[0] is not None

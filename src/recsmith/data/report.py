@@ -194,7 +194,9 @@ def _suggestions(facts: dict[str, Any], per_user: pl.Series) -> list[str]:
     if facts["duplicates"]:
         found.append("if exact repeats are not meant, keep one of each: view.repeats=first")
     if facts["users"] > 1 and float((per_user < 5).mean()) > 0.5:  # type: ignore[arg-type]
-        found.append("most users have fewer than 5 events; published tables usually use the 5-core: view.min_user_events=5, view.min_item_events=5")
+        found.append(
+            "most users have fewer than 5 events; published tables usually use the 5-core: view.min_user_events=5, view.min_item_events=5"
+        )
     if facts["last_tie_share"] > 0.05:
         found.append("times are coarse: print figures with ties shuffled beside the others")
     if facts["catalogue_items"] is None:

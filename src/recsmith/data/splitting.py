@@ -127,7 +127,7 @@ def _strong_generalisation(histories: Histories, config: SplitConfig) -> _Cut:
         ends = histories.offsets[rows + 1]
         hidden = np.clip(_share_of(histories.lengths[rows], config.target_share), 1, histories.lengths[rows] - 1)
         parts.append(_Part(rows, ends - hidden, ends))
-    return _Cut(train, *parts, _too_short(histories, eligible))
+    return _Cut(train, parts[0], parts[1], _too_short(histories, eligible))
 
 
 def _item_cold_start(histories: Histories, config: SplitConfig) -> _Cut:
@@ -148,7 +148,7 @@ def _item_cold_start(histories: Histories, config: SplitConfig) -> _Cut:
         candidates = np.flatnonzero((groups == number) & (warm_before > 0))
         rows, first = np.unique(histories.rows[candidates], return_index=True)
         parts.append(_Part(rows, candidates[first], candidates[first] + 1, visible=warm))
-    return _Cut(warm, *parts, {"validation_items": counts[1], "test_items": counts[0]})
+    return _Cut(warm, parts[0], parts[1], {"validation_items": counts[1], "test_items": counts[0]})
 
 
 _PROTOCOLS: dict[str, Callable[[Histories, SplitConfig], _Cut]] = {

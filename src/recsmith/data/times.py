@@ -51,7 +51,9 @@ def _from_text(series: pl.Series, *, where: str) -> tuple[pl.Series, str | None]
         if instants.null_count() == 0:
             break
     assert instants is not None
-    validation.require_converted(series, instants, expected="seconds since the epoch or an ISO time such as 2024-05-31T12:00:00", where=where)
+    validation.require_converted(
+        series, instants, expected="seconds since the epoch or an ISO time such as 2024-05-31T12:00:00", where=where
+    )
     return _seconds_of(instants), f"times in `{series.name}` converted from text to seconds since the epoch (UTC)"
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recsmith.config import Config
 from recsmith.data import validation
-from recsmith.data.encoding import encode
+from recsmith.data.encoding import Codes
 from recsmith.errors import DataError
 
 
@@ -35,8 +35,11 @@ class ViewConfig(Config):
     """Drop items with fewer events, repeatedly together with `min_user_events` until nothing changes (k-core)."""
 
 
-def apply_view(events: pl.DataFrame, view: ViewConfig, *, catalogue_ids: pl.Series | None, where: str) -> tuple[pl.DataFrame, list[str]]:
-    """The events that count, in file order, and notes on settings without effect. Raises `DataError` when nothing is left."""
+def filter_events(events: pl.DataFrame, view: ViewConfig, *, catalogue_ids: pl.Series | None, where: str) -> tuple[pl.DataFrame, list[str]]:
+    """The events that pass all filters but the k-core, in file order, and notes on settings without effect.
+
+    Raises `DataError` when nothing is left, when a filter needs a column that the log has not, or when the catalogue lacks an item.
+    """
     notes: list[str] = []
     kept = _known(events, view, catalogue_ids, where=where)
     kept = _in_time(kept, view, where=where)
@@ -48,28 +51,29 @@ def apply_view(events: pl.DataFrame, view: ViewConfig, *, catalogue_ids: pl.Seri
             notes.append(f"min_rating = {view.min_rating} has no effect: the log has no ratings")
     if view.repeats != "keep":
         kept = _without_repeats(kept, view.repeats)
-    if max(view.min_user_events, view.min_item_events) > 1 and not kept.is_empty():
-        kept = kept.filter(k_core(kept, users=view.min_user_events, items=view.min_item_events))
     if kept.is_empty():
-        changed = ", ".join(f"{name}={value!r}" for name, value in view.model_dump(exclude_defaults=True).items())
-        raise DataError(f"{where}: no event of {events.height:,} is left under the view ({changed}); loosen a filter")
+        raise nothing_left(view, events=events.height, where=where)
     return kept, notes
 
 
-def k_core(events: pl.DataFrame, *, users: int, items: int) -> pl.Series:
+def nothing_left(view: ViewConfig, *, events: int, where: str) -> DataError:
+    """The view keeps no event."""
+    changed = ", ".join(f"{name}={value!r}" for name, value in view.model_dump(exclude_defaults=True).items())
+    return DataError(f"{where}: no event of {events:,} is left under the view ({changed}); loosen a filter")
+
+
+def k_core(codes: Codes, *, users: int, items: int) -> np.ndarray:
     """Bool `[event]`: the largest part of the log in which every user has ≥ `users` events and every item ≥ `items`."""
-    (_, user), (_, item) = encode(events["user_id"]), encode(events["item_id"])
-    alive = np.arange(len(user))
-    while True:
-        keep = (np.bincount(user[alive])[user[alive]] >= users) & (np.bincount(item[alive])[item[alive]] >= items)
+    alive = np.arange(len(codes.rows))
+    while len(alive):
+        row, value = codes.rows[alive], codes.values[alive]
+        keep = (np.bincount(row) >= users)[row] & (np.bincount(value) >= items)[value]
         if keep.all():
             break
         alive = alive[keep]
-        if not len(alive):
-            break
-    mask = np.zeros(len(user), dtype=bool)
+    mask = np.zeros(len(codes.rows), dtype=bool)
     mask[alive] = True
-    return pl.Series(mask)
+    return mask
 
 
 def _known(events: pl.DataFrame, view: ViewConfig, catalogue_ids: pl.Series | None, *, where: str) -> pl.DataFrame:

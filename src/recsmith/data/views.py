@@ -49,9 +49,7 @@ def popularity(histories: Histories, items: int) -> np.ndarray:
     return np.bincount(histories.values, minlength=items).astype(np.int64)
 
 
-def interaction_matrix(
-    histories: Histories, items: int, *, values: Literal["binary", "count", "weight"] = "binary"
-) -> sparse.csr_matrix:
+def interaction_matrix(histories: Histories, items: int, *, values: Literal["binary", "count", "weight"] = "binary") -> sparse.csr_matrix:
     """Rows × items, float32: 1 where there is an event, or the number of events, or the sum of their weights (1 each without weights)."""
     weighted = values == "weight" and histories.weights is not None
     data = histories.weights if weighted else np.ones(len(histories.values), dtype=np.float32)
@@ -68,9 +66,9 @@ def sessions(dataset: Dataset, *, gap: float = 1800.0) -> Sessions:
     With `session_id`, a session belongs to one user; the same id under two users makes two sessions. Raises `DataError` when the log has
     neither session ids nor times.
     """
-    events, log = dataset.interactions, dataset.log()
-    if "session_id" in events.columns:
+    if "session_id" in dataset.interactions.columns:
         return _sessions_by_id(dataset)
+    log = dataset.log()
     times = log.histories.times
     if times is None:
         raise DataError(f"{dataset.where} has neither session ids nor times; name a column: --columns session=visit or time=ts")
@@ -87,11 +85,13 @@ def _sessions_by_id(dataset: Dataset) -> Sessions:
     events = dataset.interactions.with_row_index("row")
     time = "timestamp" if "timestamp" in events.columns else "row"
     ordered = events.sort("user_id", pl.col(time).min().over("user_id", "session_id"), "session_id", time, "row")
-    users, items = Vocabulary(events["user_id"]), Vocabulary(events["item_id"])
+    users, items = dataset.codes.users, dataset.codes.items
     lengths = ordered.group_by("user_id", "session_id", maintain_order=True).len()
     times = ordered["timestamp"].to_numpy().astype(np.float64) if time == "timestamp" else None
     weights = ordered["rating"].fill_null(1.0).to_numpy().astype(np.float32) if "rating" in ordered.columns else None
-    histories = Histories(items.indices(ordered["item_id"]), offsets_of(lengths["len"].cast(pl.Int64).to_numpy()), times, weights)
+    histories = Histories(
+        dataset.codes.values[ordered["row"].to_numpy()], offsets_of(lengths["len"].cast(pl.Int64).to_numpy()), times, weights
+    )
     return Sessions(users, items, histories, users.indices(lengths["user_id"]))
 
 
@@ -109,9 +109,9 @@ def baskets(dataset: Dataset, *, by: Literal["auto", "basket_id", "timestamp", "
     key = (pl.col("timestamp") // 86400 if by == "day" else pl.col(by)).alias("basket")
     time = "timestamp" if "timestamp" in events.columns else "row"
     ordered = events.with_columns(key).sort("user_id", pl.col(time).min().over("user_id", key), "basket", "row")
-    users, items = Vocabulary(events["user_id"]), Vocabulary(events["item_id"])
+    users, items = dataset.codes.users, dataset.codes.items
     lengths = ordered.group_by("user_id", "basket", maintain_order=True).len()
     times = ordered["timestamp"].to_numpy().astype(np.float64) if time == "timestamp" else None
-    packed = Histories(items.indices(ordered["item_id"]), offsets_of(lengths["len"].cast(pl.Int64).to_numpy()), times)
+    packed = Histories(dataset.codes.values[ordered["row"].to_numpy()], offsets_of(lengths["len"].cast(pl.Int64).to_numpy()), times)
     per_user = np.bincount(users.indices(lengths["user_id"]), minlength=len(users)).astype(np.int64)
     return Baskets(users, items, packed, offsets_of(per_user))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from recsmith.data import Cases, Dataset, Histories, Log, Split, SplitConfig, ViewConfig, split_log
+from recsmith.data import Cases, Dataset, Histories, Log, Split, SplitConfig, ViewConfig, item_categories, split_log
 from recsmith.errors import DataError, UserError
 from recsmith.evaluation.answers import seen_share
 from recsmith.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, evaluate_lists
@@ -89,7 +89,7 @@ def evaluate(
         item_count=cut.items,
         ks=cutoffs,
         popularity=np.bincount(cut.train.values, minlength=cut.items),
-        categories=None if chosen.catalogue is None else chosen.catalogue.categories(log.items),
+        categories=None if chosen.catalogue is None else item_categories(chosen.catalogue, log.items),
     )
     seen = seen_share(lists.items, cases.histories, item_count=cut.items)
     return replace(

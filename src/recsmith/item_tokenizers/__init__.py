@@ -1,5 +1,7 @@
 """Item tokenizers: item vectors → item codes. `TOKENIZERS` names them; each is imported only when asked for."""
 
+from recsmith.item_tokenizers.collisions import assign_new, with_collision_level
+from recsmith.item_tokenizers.figures import code_figures
 from recsmith.registry import Registry
 
 TOKENIZERS = Registry(
@@ -10,4 +12,4 @@ TOKENIZERS = Registry(
     },
 )
 
-__all__ = ["TOKENIZERS"]
+__all__ = ["TOKENIZERS", "assign_new", "code_figures", "with_collision_level"]

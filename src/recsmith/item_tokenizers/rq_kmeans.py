@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
+from recsmith.errors import ArtifactError
 from recsmith.item_tokenizers.residual import ResidualConfig, ResidualTokenizer
 from recsmith.nn.quantizers import kmeans
 from recsmith.protocols import Progress
@@ -19,33 +21,60 @@ class RqKMeansConfig(ResidualConfig):
 
     iterations: int = Field(25, ge=1)
     """Most Lloyd iterations per level; fewer when the assignment stops changing."""
+    components: int = Field(32, ge=0)
+    """Principal components that are clustered; 0 takes the vectors as they are."""
 
 
 class RqKMeans(ResidualTokenizer):
-    """Residual k-means on the item vectors themselves.
+    """Residual k-means on the principal components of the item vectors.
 
     Level by level: k-means on what is left, take the nearest centroid, subtract it. The residual vector quantization of Chen et al.
-    (2010), used for semantic IDs by OneRec (Deng et al., 2025); theirs balances cluster sizes, ours does not (`collisions =
-    "nearest"` spreads the last level). Time grows with items × size × dim × levels; nothing larger than the vectors is held.
+    (2010), used for semantic IDs by OneRec (Deng et al., 2025); theirs balances the sizes of clusters by force. Ours keeps only the
+    main components: among many weak ones, the residuals of most items crowd around zero and share a few codes. Time grows with
+    items × size × components × levels.
     """
 
     Config: ClassVar[type[ResidualConfig]] = RqKMeansConfig
 
     def _learn(self, vectors: Tensor, sizes: Sequence[int], *, seed: int, progress: Progress | None) -> list[Tensor]:
+        self._mean, self._axes = _principal_axes(vectors, self.config.components or vectors.shape[1])
+        residual = self._latent(vectors)
         codebooks = []
         for level, size in enumerate(sizes):
-            centroids, assignment = kmeans(vectors, size, seed=derive_seed(seed, "rq-kmeans", level), iterations=self.config.iterations)
-            vectors = vectors - centroids[assignment]
+            centroids, assignment = kmeans(residual, size, seed=derive_seed(seed, "rq-kmeans", level), iterations=self.config.iterations)
+            residual = residual - centroids[assignment]
             codebooks.append(centroids)
             if progress is not None:
                 progress("residual k-means", level + 1, len(sizes))
         return codebooks
 
     def _latent(self, vectors: Tensor) -> Tensor:
-        return vectors
+        return (vectors - self._mean) @ self._axes
+
+    def _more_figures(self, vectors: Tensor) -> dict[str, Any]:
+        centred = vectors - self._mean
+        total = centred.square().sum()
+        kept = float((centred @ self._axes).square().sum() / total) if total > 0 else 1.0
+        return {"variance_kept": min(1.0, kept)}
 
     def _learned(self) -> dict[str, Tensor]:
-        return {}
+        return {"mean": self._mean, "axes": self._axes}
 
     def _restore(self, learned: Mapping[str, Tensor]) -> None:
-        return
+        if "mean" not in learned or "axes" not in learned:
+            raise ArtifactError("the tokenizer's state lacks `mean` or `axes`; fit it again")
+        self._mean, self._axes = learned["mean"], learned["axes"]
+
+
+def _principal_axes(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean `[dim]` and the `count` orthonormal directions of most variance, `[dim, count]` (all of them when dim is smaller)."""
+    mean = vectors.mean(0)
+    dim = vectors.shape[1]
+    if count >= dim:
+        return mean, torch.eye(dim)
+    covariance = torch.zeros(dim, dim, dtype=torch.float64)
+    for part in vectors.split(65_536):
+        centred = (part - mean).double()
+        covariance += centred.T @ centred
+    axes = torch.linalg.eigh(covariance)[1].flip(1)[:, :count]
+    return mean, axes.float().contiguous()

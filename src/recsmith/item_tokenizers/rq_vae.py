@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss
 
 from recsmith.errors import ArtifactError
 from recsmith.item_tokenizers.residual import ResidualConfig, ResidualTokenizer
-from recsmith.nn.quantizers import ResidualQuantizer
+from recsmith.nn.quantizers import ResidualQuantizer, residual_codes
 from recsmith.protocols import Progress
 from recsmith.runtime import Device, Runtime
 from recsmith.seeding import derive_seed
@@ -80,8 +80,6 @@ class RqVae(ResidualTokenizer):
 
     @torch.no_grad()
     def _more_figures(self, vectors: Tensor) -> dict[str, Any]:
-        from recsmith.nn.quantizers import residual_codes
-
         latent = self._latent(vectors)
         decoded = self._decoder(latent - residual_codes(latent, self._codebooks)[1])
         x = self._scaled(vectors)

@@ -25,7 +25,7 @@ _BLOCK = 1024
 class EaseConfig(Config):
     """Settings of EASE."""
 
-    regularisation: float = Field(default=250.0, gt=0)
+    regularisation: float = Field(default=100.0, gt=0)
     """Strength of the L2 penalty, in users per item: what is added to each item's count before the inversion."""
     max_items: int = Field(default=40_000, gt=0)
     """Largest catalogue to accept, in items; time grows with its third power and memory with its square."""

@@ -42,7 +42,7 @@ class SasrecConfig(Config):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Probability spread over all items in the target of the softmax loss."""
     negatives: int = Field(256, ge=1)
-    """Items drawn per target by gbce and sampled-softmax (bce draws one)."""
+    """Items drawn per target by gbce, per batch by sampled-softmax (bce draws one per target)."""
     sampling: losses.NegativeKind = "uniform"
     """Where the negatives of sampled-softmax come from: all items alike, or the batch's own targets (with correction)."""
     gbce_t: float = Field(0.75, ge=0, le=1)
@@ -129,16 +129,21 @@ class Sasrec(nn.Module):
         config, weight = self.config, self.items.weight
         if config.loss == "softmax" or not len(targets):
             return losses.fused_cross_entropy(hidden, weight, targets, label_smoothing=config.label_smoothing)
-        if config.loss == "sampled-softmax" and config.sampling == "in-batch":
-            drawn, log_q = losses.in_batch_negatives(targets, count=config.negatives)
-            return losses.sampled_softmax(hidden, weight, targets, negatives=drawn, log_q=log_q)
+        if config.loss == "sampled-softmax":
+            return self._sampled_softmax(hidden, targets)
         count = 1 if config.loss == "bce" else config.negatives
         negatives = losses.uniform_negatives(targets, items=len(weight), count=count)
-        if config.loss == "sampled-softmax":
-            return losses.sampled_softmax(hidden, weight, targets, negatives=negatives)
         if config.loss == "gbce":
             return losses.gbce(hidden, weight, targets, negatives=negatives, t=config.gbce_t)
         return losses.bce(hidden, weight, targets, negatives=negatives)
+
+    def _sampled_softmax(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        weight, count = self.items.weight, self.config.negatives
+        if self.config.sampling == "in-batch":
+            drawn, log_q = losses.in_batch_negatives(targets, count=count)
+            return losses.sampled_softmax(hidden, weight, targets, negatives=drawn, log_q=log_q)
+        drawn = losses.shared_negatives(items=len(weight), count=count, device=targets.device)
+        return losses.sampled_softmax(hidden, weight, targets, negatives=drawn)
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):

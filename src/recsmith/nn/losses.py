@@ -67,7 +67,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [None if gradient is None else gradient * above.to(gradient.dtype) for gradient in ctx.saved_tensors]
         return *gradients, None, None
 
@@ -158,6 +158,11 @@ def _subtract_targets(
             by_bias -= smoothing * len(hidden) / len(weight)
 
 
+def shared_negatives(*, items: int, count: int, device: torch.device) -> Tensor:
+    """`count` items drawn uniformly with replacement, the same for all tokens; int64 `[negative]`."""
+    return torch.randint(items, (count,), device=device)
+
+
 def uniform_negatives(targets: Tensor, *, items: int, count: int) -> Tensor:
     """`count` items other than the target, drawn uniformly with replacement per token; int64 `[token, negative]`."""
     drawn = torch.randint(max(items - 1, 1), (len(targets), count), device=targets.device)
@@ -180,8 +185,8 @@ def sampled_softmax(hidden: Tensor, weight: Tensor, targets: Tensor, *, negative
     """Mean cross-entropy of each target against drawn items only.
 
     `negatives` is int64 `[negative]` (shared by all tokens) or `[token, negative]`; `log_q` of the same shape is the logarithm
-    of the probability with which each was drawn, subtracted from its logit (Bengio & Senécal 2008) so that the loss estimates the full softmax;
-    None means uniform. A negative that equals the target does not count.
+    of the probability with which each was drawn (None: uniform), subtracted from its logit so that the loss estimates the full
+    softmax (Bengio & Senécal 2008). A negative that equals the target does not count.
     """
     positive = (hidden * weight[targets]).sum(1, keepdim=True)
     shared = negatives.dim() == 1

@@ -6,6 +6,7 @@ Letters of the shapes: `token` = events of all rows, `row` = rows of the batch, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class Plan:
         cuts = _cuts(sizes)
         index, rows, kept, shapes, back = [], [], [], [], np.empty(starts[-1], dtype=np.int64)
         done = 0
-        for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+        for first, last in pairwise(cuts):
             members, length = order[first:last], int(sizes[last - 1])
             place = np.arange(length)
             tokens = starts[members][:, None] + np.minimum(place, lengths[members][:, None] - 1)

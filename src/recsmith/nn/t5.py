@@ -257,13 +257,12 @@ class Decoder(nn.Module):
 
     def step(self, x: Tensor, state: DecoderState, parents: Tensor | None) -> tuple[Tensor, DecoderState]:
         """One code further: embedded last codes `[batch, beam, d]` → `[batch, beam, d]`; `parents` `[batch, beam]` reorders the past."""
-        row = torch.arange(len(x), device=x.device)[:, None]
         past = []
         for number, layer in enumerate(self.layers):
             query, *new = layer.attention.project(x).unbind(2)
             stored = torch.stack(new, dim=2)[:, :, None]
             if parents is not None:
-                stored = torch.cat([state.past[number][row, parents], stored], dim=2)
+                stored = torch.cat([_reorder(state.past[number], parents), stored], dim=2)
             past.append(stored)
             x = layer.attention.close(x, _mix_past(query, stored, self._past_bias(stored.shape[2])))
             asked = layer.cross.queries(x).transpose(1, 2)
@@ -281,6 +280,12 @@ def _mix_past(query: Tensor, stored: Tensor, bias: Tensor) -> Tensor:
     key, value = stored.unbind(3)
     scores = (query[:, :, None] * key).sum(-1, keepdim=True) + bias
     return (scores.softmax(dim=2, dtype=torch.float32).to(value.dtype) * value).sum(2)
+
+
+def _reorder(past: Tensor, parents: Tensor) -> Tensor:
+    """`[batch, beam, …]` by `parents` `[batch, new beam]`."""
+    begin = torch.arange(len(past), device=past.device)[:, None] * past.shape[1]
+    return past.flatten(0, 1).index_select(0, (begin + parents).flatten()).unflatten(0, parents.shape)
 
 
 def _additive(visible: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             f"cannot write the checkpoint `{path}`: {error}; the one before it is unchanged; free some space or choose another place"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that brought us here says more than a failed clean-up
+            draft.unlink()
 
 
 def read_checkpoint(folder: Path, *, identity: Mapping[str, str]) -> Checkpoint | None:

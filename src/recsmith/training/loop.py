@@ -46,7 +46,8 @@ def train(
     With `start_counts` the weights that the model came with compete for the best.
 
     Raises `DataError` when there is nothing to train on, `ConfigError` for an unknown validation metric, `UserError` when the
-    loss is no longer finite, `ArtifactError` for a checkpoint that is damaged or of another training, `StorageError` when a checkpoint cannot be written.
+    loss is no longer finite, `ArtifactError` for a checkpoint that is damaged or of another training, `StorageError` when a
+    checkpoint cannot be written.
     """
     rows = training_rows(histories, max_history=config.max_history, long_histories=config.long_histories, users=users)
     if not len(rows):

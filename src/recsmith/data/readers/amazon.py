@@ -20,7 +20,13 @@ from recsmith.errors import DataError, UserError
 _ENDINGS = (".json", ".jsonl", ".zip")
 _REVIEWS = {"reviewText": "text", "summary": "summary"}, {"text": "text", "title": "summary"}
 """Source column → column of `Dataset.reviews`: 2014 and 2018, then 2023."""
-_OLD = {"reviewerID": pl.String, "asin": pl.String, "overall": pl.Float64, "unixReviewTime": pl.Int64, **dict.fromkeys(_REVIEWS[0], pl.String)}
+_OLD = {
+    "reviewerID": pl.String,
+    "asin": pl.String,
+    "overall": pl.Float64,
+    "unixReviewTime": pl.Int64,
+    **dict.fromkeys(_REVIEWS[0], pl.String),
+}
 _NEW = {
     "user_id": pl.String, "parent_asin": pl.String, "rating": pl.Float64, "timestamp": pl.Int64, **dict.fromkeys(_REVIEWS[1], pl.String),
 }  # fmt: skip
@@ -120,7 +126,7 @@ def _catalogue(file: Path) -> Catalogue:
         if line.strip():
             item = _item(_record(line, file, number))
             seen.setdefault(item["item_id"], item)
-    schema = {
+    schema: dict[str, Any] = {
         "item_id": pl.String, "title": pl.String, "brand": pl.String, "categories": pl.List(pl.String), "description": pl.String,
         "features": pl.String, "price": pl.Float64,
     }  # fmt: skip

@@ -35,7 +35,9 @@ class FolderReader:
         dataset = Dataset(result.frame, name=path.name, source=source)
         items, users, reviews = (_table(path, names) for names in (ITEMS, USERS, REVIEWS))
         return dataset.with_tables(
-            catalogue=items and _catalogue(items, columns), users=users and _users(users, columns), reviews=reviews and _reviews(reviews, columns)
+            catalogue=items and _catalogue(items, columns),
+            users=users and _users(users, columns),
+            reviews=reviews and _reviews(reviews, columns),
         )
 
 

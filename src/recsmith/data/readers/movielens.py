@@ -54,7 +54,7 @@ def _tables(path: Path) -> tuple[Table, Table | None, pl.DataFrame | None]:
         return (_double_colon(file, _RATINGS), file), _movies_dat(path), _users_dat(path)
     file, movies = tables.find(path, "ratings.csv"), tables.find(path, "movies.csv")
     assert file is not None
-    return (tables.read_delimited(file), file), movies and (tables.read_delimited(movies), movies), None
+    return (tables.read_delimited(file), file), (tables.read_delimited(movies), movies) if movies else None, None
 
 
 def _items_100k(path: Path) -> Table | None:
@@ -78,12 +78,14 @@ def _users_100k(path: Path) -> pl.DataFrame | None:
 
 def _movies_dat(path: Path) -> Table | None:
     file = tables.find(path, "movies.dat")
-    return file and (_double_colon(file, ["movieId", "title", "genres"]), file)
+    return (_double_colon(file, ["movieId", "title", "genres"]), file) if file else None
 
 
 def _users_dat(path: Path) -> pl.DataFrame | None:
     file = tables.find(path, "users.dat")
-    return file and _typed_users(_double_colon(file, ["user_id", "gender", "age", "occupation", "zip_code"]), "age", "occupation")
+    if file is None:
+        return None
+    return _typed_users(_double_colon(file, ["user_id", "gender", "age", "occupation", "zip_code"]), "age", "occupation")
 
 
 def _typed_users(raw: pl.DataFrame, *numbers: str) -> pl.DataFrame:

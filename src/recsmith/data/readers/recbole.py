@@ -67,7 +67,7 @@ def _catalogue(file: Path, item: str) -> Catalogue:
     frame = read_atomic(file)
     titles = [name for name, dtype in frame.schema.items() if dtype == pl.List(pl.String) and name.endswith(("title", "name"))]
     frame = frame.with_columns(pl.col(name).list.join(" ") for name in titles)
-    kinds: dict[str, Kind] = {name: "text" for name in titles}
+    kinds: dict[str, Kind] = dict.fromkeys(titles, "text")
     column = item if item in frame.columns else None
     return Catalogue.from_frame(frame, kinds=kinds, item=column, where=f"`{file}`")
 

@@ -19,7 +19,7 @@ _PARTS = ("train", "validate", "test")
 
 
 class TaFengReader:
-    """Order without times; `basket_id` numbers each user's baskets from 0, `part` says to which part of a published cut the user belongs."""
+    """Order without times; `basket_id` numbers each user's baskets from 0, `part` says to which part of a published cut a user belongs."""
 
     form = "Ta-Feng baskets (`*tafeng*.json`, also .gz, or their folder)"
 

@@ -44,7 +44,9 @@ def _files(path: Path) -> dict[str, Path]:
         return {"all": original}
     found = {}
     for part in _PARTS:
-        fitting = [file for file in sorted(path.iterdir()) if tables.stem(file).startswith("yoochoose") and tables.stem(file).endswith(part)]
+        fitting = [
+            file for file in sorted(path.iterdir()) if tables.stem(file).startswith("yoochoose") and tables.stem(file).endswith(part)
+        ]
         if fitting:
             found[part] = fitting[0]
     return found

@@ -48,13 +48,13 @@ class WorldParameters(Config):
     """Probability that an event is followed by another one of the same session."""
     tie: float = Field(default=0.005, ge=0, lt=1)
     """Probability that an event carries the same time as the one before it in the session."""
-    popularity_exponent: float = Field(default=0.9, gt=0)
+    popularity_exponent: float = Field(default=0.8, gt=0)
     """Zipf exponent of the popularity of works."""
-    cluster_mass: float = Field(default=0.6, ge=0)
+    cluster_mass: float = Field(default=0.4, ge=0)
     """Power of a cluster's total popularity in people's taste for it; 1 = proportional, 0 = none."""
     favourites: int = Field(default=3, ge=1, le=6)
     """Number of favourite genres of a person."""
-    favourite_strength: float = 3.0
+    favourite_strength: float = 3.4
     """What a favourite genre adds to the logit of its clusters."""
     drift: float = Field(default=0.6, ge=0, le=1)
     """Probability that a person's first favourite fades into another genre over the weeks."""

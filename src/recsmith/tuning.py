@@ -1,0 +1,90 @@
+"""Search a recipe's settings on the validation part: every trial is a fit, the best one becomes the run, the search is stored with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recsmith.config import merge
+from recsmith.data import Dataset
+from recsmith.errors import ConfigError
+from recsmith.fitting import Prepared, Settings, build_recommender, measure, prepare, resolve_recipe, train_prepared
+from recsmith.protocols import Progress
+from recsmith.recipe import Recipe
+from recsmith.recommender import load
+from recsmith.training.search import SearchResult, SearchSpace, search
+
+DATA_SECTIONS = ("view", "split", "encoder", "tokenizer", "text")
+"""Sections of a recipe that change what models are trained on; a trial that leaves them alone shares the preparation."""
+
+
+def tune(
+    recipe: str | Recipe,
+    data: Dataset,
+    *,
+    out: str | Path,
+    trials: int = 20,
+    hours: float | None = None,
+    seed: int = 0,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Try `trials` settings of the recipe's `search` section (the first trial is the recipe itself) or as many as fit into `hours`.
+
+    The recipe's validation metric, over all validation cases, decides; the test part is looked at once, for the winner. Returns the
+    card of the winning run, which stands in `out` with the space, budget and all trials under "search". The same call after a kill
+    goes on where it stopped. Raises `ConfigError` when the recipe has nothing to search.
+    """
+    recipe = resolve_recipe(recipe, settings)
+    if not recipe.search:
+        raise ConfigError(f'recipe `{recipe.name}` has no [search] section; add one, such as "model.dropout" = {{ low = 0.0, high = 0.6 }}')
+    out = Path(out)
+    work = out.with_name(f".{out.name}.search")
+    trial = _Trial(recipe, data, prepare(recipe, data, seed=seed, progress=progress), seed, work / "best", command)
+    space = SearchSpace.parse(recipe.search)
+    found = search(trial, space, trials=trials, hours=hours, storage=work, seed=seed, progress=progress)
+    return _finish(found, trial, out, work, progress)
+
+
+class _Trial:
+    """The objective of the search; keeps the best run so far as a folder, so that nothing is trained twice."""
+
+    def __init__(self, recipe: Recipe, data: Dataset, prepared: Prepared, seed: int, best: Path, command: str | None) -> None:
+        self.recipe, self.data, self.prepared, self.seed, self.best, self.command = recipe, data, prepared, seed, best, command
+        self.metric = recipe.training.validation_metric
+
+    def __call__(self, values: dict[str, Any]) -> float:
+        recipe = self.recipe.with_settings(nested(values))
+        shared = all(name.split(".")[0] not in DATA_SECTIONS for name in values)
+        prepared = self.prepared if shared else prepare(recipe, self.data, seed=self.seed)
+        model, result = train_prepared(recipe, prepared, seed=self.seed)
+        recommender = build_recommender(recipe, self.data, prepared, model, result, seed=self.seed, command=self.command)
+        value = recommender.evaluate("validation").metrics[self.metric]
+        if not self.best.exists() or value > load(self.best).card["tuned value"]:
+            recommender.card["tuned value"] = value
+            recommender.save(self.best)
+        return value
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """`{"model.dim": 64}` → `{"model": {"dim": 64}}`."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        result = merge(result, value)
+    return result
+
+
+def _finish(found: SearchResult, trial: _Trial, out: Path, work: Path, progress: Progress | None) -> dict[str, Any]:
+    recommender = load(trial.best)
+    measure(recommender, progress=progress)
+    card = recommender.card
+    card.pop("tuned value", None)
+    card["run"] = str(out)
+    card["search"] = {"metric": f"validation {trial.metric}", **found.as_dict()}
+    recommender.save(out)
+    shutil.rmtree(work, ignore_errors=True)
+    return card

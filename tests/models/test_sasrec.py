@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recsmith.data import Histories
+from recsmith.errors import ConfigError
+from recsmith.models.sasrec import Sasrec, SasrecConfig
+from recsmith.training import TrainingConfig, to_batch, train
+
+ITEMS = 20
+SMALL = {"dim": 16, "heads": 2, "hidden": 32, "dropout": 0.1, "max_history": 8}
+OBJECTIVES = [
+    {"loss": "softmax"},
+    {"loss": "softmax", "label_smoothing": 0.1},
+    {"loss": "bce"},
+    {"loss": "gbce", "negatives": 8},
+    {"loss": "sampled-softmax", "negatives": 15},
+    {"loss": "sampled-softmax", "negatives": 15, "sampling": "in-batch"},
+]
+
+
+def model(seed: int = 0, **settings: object) -> Sasrec:
+    torch.manual_seed(seed)
+    return Sasrec(SasrecConfig.parse({**SMALL, **settings}), items=ITEMS)
+
+
+def walks(rows: int = 150) -> Histories:
+    """Step 1, 2, 1, 2, … around the circle of items: only who looks back further than one event can tell what comes next."""
+    return Histories.from_rows([[(row + (3 * step + row % 2) // 2) % ITEMS for step in range(4 + row % 7)] for row in range(rows)])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: "-".join(map(str, objective.values())))
+def test_every_objective_learns_from_more_than_the_last_event(objective: dict[str, object]) -> None:
+    sasrec = model(**objective)
+    config = TrainingConfig(epochs=40, batch_size=32, learning_rate=0.01, device="cpu", precision="fp32")
+    train(sasrec, walks(), config)
+    cases = Histories.from_rows([[0, 1, 3, 4], [0, 2, 3, 5], [5, 6, 8, 9, 11], [5, 7, 8, 10]])
+    assert sasrec.score(to_batch(cases)).argmax(1).tolist() == [6, 6, 12, 11]
+
+
+@pytest.mark.parametrize("settings", [{"norm": "pre"}, {"norm": "post"}, {"positions": "end"}], ids=str)
+def test_a_row_scores_the_same_alone_and_in_a_batch(settings: dict[str, object]) -> None:
+    sasrec = model(**settings).eval()
+    rows = [[1, 2, 3], [], [4], list(range(15)), [9, 9]]
+    together = sasrec.score(to_batch(Histories.from_rows(rows)))
+    for row, scores in zip(rows, together, strict=True):
+        torch.testing.assert_close(sasrec.score(to_batch(Histories.from_rows([row])))[0], scores, rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_last_events_are_read() -> None:
+    sasrec = model().eval()
+    scores = sasrec.score(to_batch(Histories.from_rows([[0, 1, *range(8)], [*range(8)], [5, *range(1, 8)]])))
+    torch.testing.assert_close(scores[0], scores[1])
+    assert not torch.allclose(scores[1], scores[2])
+
+
+def test_empty_histories_are_answered_with_what_people_begin_with() -> None:
+    sasrec = model()
+    histories = Histories.from_rows([[7, row % ITEMS] for row in range(100)])
+    train(sasrec, histories, TrainingConfig(epochs=30, batch_size=32, learning_rate=0.01, device="cpu"))
+    scores = sasrec.score(to_batch(Histories.from_rows([[], [7]])))
+    assert scores.isfinite().all()
+    assert scores[0].argmax().item() == 7
+    assert sasrec.score(to_batch(Histories.from_rows([[]]))).argmax().item() == 7
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: "-".join(map(str, objective.values())))
+@pytest.mark.parametrize("rows", [[[3]], [[], []], [[], [4, 5]], [list(range(20))]], ids=str)
+def test_any_batch_has_a_finite_loss_with_a_gradient(objective: dict[str, object], rows: list[list[int]]) -> None:
+    sasrec = model(**objective)
+    loss = sasrec.loss(to_batch(Histories.from_rows(rows)), 0)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in sasrec.parameters())
+
+
+def test_heads_that_do_not_divide_are_a_mistake_of_the_user() -> None:
+    with pytest.raises(ConfigError, match="`dim` = 10 must be a multiple of `heads` = 3"):
+        SasrecConfig.parse({"dim": 10, "heads": 3})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_gives_the_same_lists() -> None:
+    sasrec, histories = model().eval(), walks()
+    on_cpu = sasrec.score(to_batch(histories))
+    on_cuda = sasrec.cuda().score(to_batch(histories, device="cuda")).cpu()
+    torch.testing.assert_close(on_cuda, on_cpu, rtol=1e-3, atol=1e-4)
+    assert torch.equal(on_cuda.topk(5).indices, on_cpu.topk(5).indices)
