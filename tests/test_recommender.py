@@ -60,7 +60,7 @@ def test_users_histories_and_the_unknown(fitted: Recommender) -> None:
     table = fitted.recommend(users=[0, "1", 999], k=3)
     assert table.columns == ["user_id", "item_id", "score", "rank"]
     assert table["rank"].to_list() == [1, 2, 3] * 3
-    assert not set(table.filter(pl.col("user_id") == "0")["item_id"]) & set(fitted.history(0))
+    assert not set(table.filter(pl.col("user_id") == 0)["item_id"]) & set(fitted.history(0))
     other = fitted.recommend(histories=[[0, 10, 12345], [], [777]], k=3)
     assert other["user_id"].to_list() == [0] * 3 + [1] * 3 + [2] * 3
     popular = np.argsort(-fitted.popularity, kind="stable")[:3] * 10

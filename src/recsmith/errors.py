@@ -1,4 +1,4 @@
-"""Every error that recsmith raises on purpose: the class says who must act, the message what was given, what is allowed, what to do next."""
+"""Every error that recsmith raises on purpose: its class says who must act, its message what was given, what is allowed and what to do."""
 
 from __future__ import annotations
 

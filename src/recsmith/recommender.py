@@ -69,7 +69,7 @@ class Recommender:
     def trie(self) -> CodeTrie:
         """The catalogue's codes as a search tree, for models that generate codes."""
         assert self.codes is not None
-        return CodeTrie(self.codes)
+        return CodeTrie.build(self.codes)
 
     @cached_property
     def device(self) -> torch.device:
@@ -245,7 +245,7 @@ class Recommender:
         row, position = np.nonzero(found)
         return pl.DataFrame(
             {
-                "user_id": pl.Series(names).gather(row) if names else pl.Series([], dtype=self.log.users.dtype),
+                "user_id": self.log.users.series(names).gather(row),
                 "item_id": self.log.items.raw(lists.items[found]),
                 "score": lists.scores[found],
                 "rank": position + 1,

@@ -76,7 +76,7 @@ def read_run(folder: Path) -> RunState:
             recipe=Recipe.build(read_json(folder / "config.json")),
             weights=load_file(folder / "model.safetensors"),
             log=_read_log(folder),
-            popularity=pl.read_parquet(folder / "popularity.parquet")["events"].to_numpy(),
+            popularity=pl.read_parquet(folder / "popularity.parquet")["events"].to_numpy(writable=True),
             catalogue=_read_catalogue(folder),
             codes=_read_codes(folder),
             tokenizer=_read_tokenizer(folder),
@@ -103,8 +103,8 @@ def _read_log(folder: Path) -> Log:
     items = Vocabulary(pl.read_parquet(folder / "items.parquet")["id"])
     events = pl.read_parquet(folder / "log.parquet")
     offsets = np.searchsorted(events["user"].to_numpy(), np.arange(len(users) + 1)).astype(np.int64)
-    extras = {name: events[name].to_numpy() if name in events.columns else None for name in ("time", "weight")}
-    values = events["item"].cast(pl.Int64).to_numpy()
+    extras = {name: events[name].to_numpy(writable=True) if name in events.columns else None for name in ("time", "weight")}
+    values = events["item"].cast(pl.Int64).to_numpy(writable=True)
     return Log(users, items, Histories(values, offsets, times=extras["time"], weights=extras["weight"]))
 
 

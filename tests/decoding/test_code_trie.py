@@ -28,9 +28,7 @@ def test_paths_of_the_trie_are_the_codes(seed, sizes, items):
     for depth in range(trie.levels):
         ends = trie.children[depth].tolist()
         paths = [
-            (*paths[node], int(trie.codes[depth + 1][child]))
-            for node in range(len(paths))
-            for child in range(ends[node], ends[node + 1])
+            (*paths[node], int(trie.codes[depth + 1][child])) for node in range(len(paths)) for child in range(ends[node], ends[node + 1])
         ]
         prefixes = sorted({tuple(row[: depth + 1]) for row in codes.table.tolist()})
         assert paths == prefixes
@@ -53,7 +51,7 @@ def test_very_wide_codes_are_sorted_too():
 
 
 def test_items_that_share_all_codes_are_refused():
-    with pytest.raises(ValueError, match="1 of 3 items share all their codes"):
+    with pytest.raises(ValueError, match="1 of 3 items share all codes"):
         CodeTrie.build(ItemCodes(np.array([[0, 1], [0, 1], [1, 1]]), (2, 2)))
 
 

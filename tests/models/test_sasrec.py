@@ -9,7 +9,7 @@ from recsmith.models.sasrec import Sasrec, SasrecConfig
 from recsmith.training import TrainingConfig, to_batch, train
 
 ITEMS = 20
-SMALL = {"dim": 16, "heads": 2, "hidden": 32, "dropout": 0.1, "max_history": 8}
+SMALL = {"dim": 16, "layers": 1, "heads": 2, "hidden": 32, "dropout": 0.0, "max_history": 8, "init_std": 0.1}
 OBJECTIVES = [
     {"loss": "softmax"},
     {"loss": "softmax", "label_smoothing": 0.1},
@@ -33,10 +33,11 @@ def walks(rows: int = 150) -> Histories:
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: "-".join(map(str, objective.values())))
 def test_every_objective_learns_from_more_than_the_last_event(objective: dict[str, object]) -> None:
     sasrec = model(**objective)
-    config = TrainingConfig(epochs=40, batch_size=32, learning_rate=0.01, device="cpu", precision="fp32")
+    config = TrainingConfig(epochs=30, batch_size=50, learning_rate=0.02, device="cpu", precision="fp32")
     train(sasrec, walks(), config)
-    cases = Histories.from_rows([[0, 1, 3, 4], [0, 2, 3, 5], [5, 6, 8, 9, 11], [5, 7, 8, 10]])
-    assert sasrec.score(to_batch(cases)).argmax(1).tolist() == [6, 6, 12, 11]
+    histories = walks()
+    guesses = sasrec.score(to_batch(histories.drop_last())).argmax(1).numpy()
+    assert (guesses == histories.values[histories.offsets[1:] - 1]).mean() > 0.8  # who looks at the last event alone reaches half
 
 
 @pytest.mark.parametrize("settings", [{"norm": "pre"}, {"norm": "post"}, {"positions": "end"}], ids=str)
@@ -58,7 +59,7 @@ def test_only_the_last_events_are_read() -> None:
 def test_empty_histories_are_answered_with_what_people_begin_with() -> None:
     sasrec = model()
     histories = Histories.from_rows([[7, row % ITEMS] for row in range(100)])
-    train(sasrec, histories, TrainingConfig(epochs=30, batch_size=32, learning_rate=0.01, device="cpu"))
+    train(sasrec, histories, TrainingConfig(epochs=10, batch_size=25, learning_rate=0.02, device="cpu"))
     scores = sasrec.score(to_batch(Histories.from_rows([[], [7]])))
     assert scores.isfinite().all()
     assert scores[0].argmax().item() == 7

@@ -37,8 +37,10 @@ def test_packed_attention_equals_row_by_row(monkeypatch: pytest.MonkeyPatch, lon
     plain = torch.cat([plain_attention(module, row) for row in tokens.split(LENGTHS) if len(row)])
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
     direction = torch.randn_like(ours)
-    parameters = [tokens, *module.parameters()]
-    for a, b in zip(torch.autograd.grad((ours * direction).sum(), parameters), torch.autograd.grad((plain * direction).sum(), parameters), strict=True):
+    inputs = [tokens, *module.parameters()]
+    ours_gradients = torch.autograd.grad((ours * direction).sum(), inputs)
+    plain_gradients = torch.autograd.grad((plain * direction).sum(), inputs)
+    for a, b in zip(ours_gradients, plain_gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 

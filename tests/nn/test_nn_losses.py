@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsmith.nn import losses
+from recsmith.nn import negatives as draw
 
 TARGETS = torch.tensor([3, 0, 7, 7, 2])
 
@@ -30,12 +32,11 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_fused_cross_entropy_is_the_plain_one_forward_and_backward(
     tokens: int, items: int, chunk: int, smoothing: float, with_bias: bool, scale: float
 ) -> None:
-    hidden, weight, bias = (drawn(*shape, scale=s, dtype=torch.float64) for shape, s in [((tokens, 6), scale), ((items, 6), 1), ((items,), 1)])
+    hidden = drawn(tokens, 6, scale=scale, dtype=torch.float64)
+    weight, bias = drawn(items, 6, dtype=torch.float64, seed=1), drawn(items, dtype=torch.float64, seed=2)
     targets = torch.arange(tokens) % items
     inputs = [hidden, weight, bias] if with_bias else [hidden, weight]
-    ours = losses.fused_cross_entropy(
-        hidden, weight, targets, bias=bias if with_bias else None, label_smoothing=smoothing, chunk=chunk
-    )
+    ours = losses.fused_cross_entropy(hidden, weight, targets, bias=bias if with_bias else None, label_smoothing=smoothing, chunk=chunk)
     logits = hidden @ weight.T + (bias if with_bias else 0.0)
     plain = F.cross_entropy(logits, targets, label_smoothing=smoothing)
     torch.testing.assert_close(ours, plain, rtol=1e-8, atol=1e-8)
@@ -96,11 +97,11 @@ def test_sampled_softmax_estimates_the_full_softmax(kind: str) -> None:
     torch.manual_seed(0)
     items, count, targets = 30, 20_000, torch.arange(30)  # every item is a target, so the batch's frequencies are uniform
     hidden, weight = drawn(30, 4), drawn(items, 4, seed=1)
-    negatives, log_q = losses.shared_negatives(items=items, count=count, device=targets.device), None
+    negatives, log_q = draw.shared_negatives(items=items, count=count, device=targets.device), None
     if kind == "log-uniform":
-        negatives, log_q = losses.log_uniform_negatives(items=items, count=count, device=targets.device)
+        negatives, log_q = draw.log_uniform_negatives(items=items, count=count, device=targets.device)
     elif kind == "in-batch":
-        negatives, log_q = losses.in_batch_negatives(targets, count=count)
+        negatives, log_q = draw.in_batch_negatives(targets, count=count)
     ours = losses.sampled_softmax(hidden, weight, targets, negatives=negatives, log_q=log_q)
     assert ours.item() == pytest.approx(F.cross_entropy(hidden @ weight.T, targets).item(), rel=2e-2)
 
@@ -114,7 +115,7 @@ def test_sampled_softmax_takes_negatives_per_token() -> None:
 
 def test_log_uniform_probabilities_are_those_of_the_draw() -> None:
     torch.manual_seed(0)
-    ranks, log_q = losses.log_uniform_negatives(items=10, count=50_000, device=torch.device("cpu"))
+    ranks, log_q = draw.log_uniform_negatives(items=10, count=50_000, device=torch.device("cpu"))
     shares = torch.bincount(ranks, minlength=10) / len(ranks)
     known = torch.zeros(10)
     known[ranks] = log_q.exp()
@@ -124,10 +125,10 @@ def test_log_uniform_probabilities_are_those_of_the_draw() -> None:
 
 def test_uniform_negatives_never_hit_the_target_and_reach_all_others() -> None:
     torch.manual_seed(0)
-    negatives = losses.uniform_negatives(TARGETS, items=8, count=400)
+    negatives = draw.uniform_negatives(TARGETS, items=8, count=400)
     assert not (negatives == TARGETS[:, None]).any()
     assert all(len(row.unique()) == 7 for row in negatives)
-    assert losses.uniform_negatives(torch.tensor([0]), items=1, count=2).tolist() == [[0, 0]]
+    assert draw.uniform_negatives(torch.tensor([0]), items=1, count=2).tolist() == [[0, 0]]
 
 
 def test_bce_by_hand_and_gbce_limits() -> None:
@@ -138,3 +139,30 @@ def test_bce_by_hand_and_gbce_limits() -> None:
     assert losses.gbce(hidden, weight, target, negatives=negative, t=0.0).item() == pytest.approx(by_hand / 2, rel=1e-6)
     calibrated = 0.5 * math.log1p(math.exp(-1.0)) + math.log1p(math.exp(2.0))  # one negative of two other items: rate 1/2
     assert losses.gbce(hidden, weight, target, negatives=negative, t=1.0).item() == pytest.approx(calibrated / 2, rel=1e-6)
+
+
+def test_bpr_max_and_top1_max_by_hand() -> None:
+    hidden, weight = torch.tensor([[1.0]]), torch.tensor([[2.0], [0.0], [math.log(3.0)]])
+    target, negatives = torch.tensor([0]), torch.tensor([1, 2, 0])  # the last one is the target and does not count
+    shares = (0.25, 0.75)
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    scores = (0.0, math.log(3.0))
+    wins = sum(share * sigmoid(2.0 - score) for share, score in zip(shares, scores, strict=True))
+    penalty = sum(share * score**2 for share, score in zip(shares, scores, strict=True))
+    bpr = losses.bpr_max(hidden, weight, target, negatives=negatives, regularisation=0.5)
+    assert bpr.item() == pytest.approx(-math.log(wins) + 0.5 * penalty, rel=1e-5)
+    top1 = sum(share * (sigmoid(score - 2.0) + sigmoid(score**2)) for share, score in zip(shares, scores, strict=True))
+    assert losses.top1_max(hidden, weight, target, negatives=negatives).item() == pytest.approx(top1, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [losses.top1_max, lambda *a, **k: losses.bpr_max(*a, regularisation=0.1, **k)])
+def test_ranking_losses_survive_negatives_that_are_all_the_target(loss: Callable[..., torch.Tensor]) -> None:
+    hidden, weight = drawn(2, 3), drawn(4, 3, seed=1)
+    value = loss(hidden, weight, torch.tensor([1, 1]), negatives=torch.tensor([1, 1]))
+    value.backward()
+    assert value.isfinite()
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()

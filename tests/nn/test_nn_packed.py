@@ -74,3 +74,15 @@ def test_plan_pads_little_and_has_few_blocks() -> None:
     plan = packed.Plan.of(offsets_of(lengths.tolist()))
     assert len(plan.index) < 1.3 * lengths.sum()
     assert len(plan.shapes) <= 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(LENGTHS.filter(any))
+def test_time_major_order_is_that_of_torch(lengths: list[int]) -> None:
+    values = torch.randn(sum(lengths), 2)
+    order = packed.TimeMajor.of(offsets_of(lengths))
+    rows = [row for row in values.split(lengths) if len(row)]
+    expected = torch.nn.utils.rnn.pack_sequence(sorted(rows, key=len, reverse=True))
+    assert torch.equal(values[order.index], expected.data)
+    assert torch.equal(order.batch_sizes, expected.batch_sizes)
+    assert torch.equal(values[order.index][order.back], values)

@@ -73,7 +73,8 @@ def test_packed_equals_padded_forward_and_backward(norm: str, positions: str) ->
     loss = model.loss(to_batch(Histories.from_rows(ROWS)), 0)
     torch.testing.assert_close(loss, reference, rtol=1e-5, atol=1e-6)
     parameters = list(model.parameters())
-    for a, b in zip(torch.autograd.grad(loss, parameters, allow_unused=True), torch.autograd.grad(reference, parameters, allow_unused=True), strict=True):
+    gradients, expected = (torch.autograd.grad(x, parameters, allow_unused=True) for x in (loss, reference))
+    for a, b in zip(gradients, expected, strict=True):
         assert (a is None) == (b is None)
         if a is not None and b is not None:
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)

@@ -201,4 +201,4 @@ def test_cuda_learns_the_same_lists() -> None:
         train(models[device], circle_histories(), CONFIG.override(epochs=15, device=device))
         models[device].cpu()
     assert models["cpu"].accuracy() == models["cuda"].accuracy() == 1.0
-    assert ITEMS == len(models["cuda"].bias)
+    assert len(models["cuda"].bias) == ITEMS

@@ -20,6 +20,7 @@ Kind = Literal["text", "category", "list", "number", "image"]
 
 _TITLES = ("title", "name", "item_name", "product_name", "product_title", "movie_title")
 _TEXTS = (*_TITLES, "description", "plot", "summary", "overview", "abstract", "blurb", "textual_id", "features", "text", "about")
+_CLOSING = ")]}»"
 _PICTURE = r"(?i)\.(png|jpe?g|webp|gif|bmp)$"
 
 
@@ -150,22 +151,25 @@ def infer_kind(series: pl.Series) -> Kind:
 
 
 def _render(template: str, rows: pl.DataFrame) -> pl.Expr:
+    """Each field with the literal text around it that goes when the field is empty: what is before it, and a bracket closed after it."""
+    parsed = [(text, name) for text, name, _, _ in string.Formatter().parse(template)]
+    texts, names = [text for text, _ in parsed], [name for _, name in parsed]
+    closing = [text[: len(text) - len(text.lstrip(_CLOSING))] for text in texts[1:]] + [""]
+    texts[1:] = [text.lstrip(_CLOSING) for text in texts[1:]]
     pieces: list[pl.Expr] = []
-    literal = ""
-    for text, name, _, _ in string.Formatter().parse(template):
-        literal += text
+    for before, name, after in zip(texts, names, closing, strict=True):
         if name is None:
+            pieces.append(pl.lit(before))
             continue
         if name not in rows.columns:
-            raise UserError(
-                f"text template {template!r} names `{name}`, which is no column of the catalogue; {suggestion(name, rows.columns)}"
-            )
+            hint = suggestion(name, rows.columns)
+            raise UserError(f"text template {template!r} names `{name}`, which is no column of the catalogue; {hint}")
         value = _as_text(rows.schema[name], name)
-        pieces.append(pl.when(value.is_null() | (value == "")).then(pl.lit("")).otherwise(pl.concat_str(pl.lit(literal), value)))
-        literal = ""
-    if not pieces:
+        piece = pl.concat_str(pl.lit(before), value, pl.lit(after))
+        pieces.append(pl.when(value.is_null() | (value == "")).then(pl.lit("")).otherwise(piece))
+    if all(name is None for name in names):
         raise UserError(f"text template {template!r} names no column; example: '{{title}}. {{genres}}'")
-    joined = pl.concat_str([*pieces, pl.lit(literal)]).str.replace_all(r"\s+", " ").str.replace(r"^[\s.,;:|/-]+", "")
+    joined = pl.concat_str(pieces).str.replace_all(r"\s+", " ").str.replace(r"^[\s.,;:|/-]+", "")
     return joined.str.strip_chars().alias("text")
 
 

@@ -62,6 +62,14 @@ class Vocabulary:
         joined = wanted.join(known, on="id", how="left", maintain_order="left")
         return joined["index"].cast(pl.Int64).fill_null(-1).to_numpy()
 
+    def series(self, raw_ids: Iterable[Any]) -> pl.Series:
+        """Raw ids as a column: of this vocabulary's type where all of them fit it, else as text."""
+        given = list(raw_ids)
+        cast = [_cast_one(raw_id, self._ids.dtype) for raw_id in given]
+        if any(value is None for value in cast):
+            return pl.Series("id", [str(raw_id) for raw_id in given], dtype=pl.String)
+        return pl.Series("id", cast, dtype=self._ids.dtype)
+
     def raw(self, indices: np.ndarray) -> pl.Series:
         """Raw ids of indices (all must be ≥ 0)."""
         return self._ids.gather(np.asarray(indices, dtype=np.int64).reshape(-1))

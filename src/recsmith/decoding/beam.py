@@ -63,9 +63,7 @@ def beam_search(
 
 
 @torch.inference_mode()
-def score_all(
-    model: CodeModel, batch: HistoryBatch, trie: CodeTrie, *, normalise: Literal["level", "none"] = "level"
-) -> Tensor:
+def score_all(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, *, normalise: Literal["level", "none"] = "level") -> Tensor:
     """Exact log-probability of every item, float32 `[batch, item]`, by walking the whole trie.
 
     Takes memory for `batch × nodes × codes` of the widest level: for small catalogues, tests, and to measure what beams miss.

@@ -24,7 +24,7 @@ def top_k(scores: Tensor, k: int, *, limits: Limits = NO_LIMITS) -> RankedLists:
         raise ValueError(f"k = {k} items cannot be answered; ask for at least 1")
     if scores.isnan().any():
         rows = int(scores.isnan().any(dim=1).sum())
-        raise UserError(f"the scores of {rows} of {len(scores)} rows are NaN; the model has diverged: lower its learning rate and fit again")
+        raise UserError(f"the scores of {rows} of {len(scores)} rows are NaN; the model diverged: lower its learning rate and fit again")
     rows, items = scores.shape
     masked = _masked(scores, limits)
     index = select_top(masked, min(k, items))

@@ -48,7 +48,7 @@ class CodeTrie:
             begins[1:] |= table[1:, level] != table[:-1, level]
             starts.append(np.flatnonzero(begins))
         if len(starts[-1]) != count:
-            raise ValueError(f"{count - len(starts[-1])} of {count} items share all their codes with another; give them a level that differs")
+            raise ValueError(f"{count - len(starts[-1])} of {count} items share all codes with another; add a level that tells them apart")
         leaves = [np.append(start, count) for start in starts]
         children = [np.searchsorted(below, above) for above, below in zip(leaves[:-1], starts[1:])]
         node_codes = [np.zeros(1, dtype=np.int64), *(table[start, level] for level, start in enumerate(starts[1:]))]

@@ -69,7 +69,7 @@ class VectorCache:
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
         os.close(handle)
         try:
-            tensors = {"keys": raw, "vectors": np.ascontiguousarray(vectors, dtype=np.float32)}
+            tensors: dict[str, np.ndarray] = {"keys": raw, "vectors": np.ascontiguousarray(vectors, dtype=np.float32)}
             save_file(tensors, temporary, metadata={"sha256": _digest(tensors)})
             os.replace(temporary, target)
         finally:

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _features(text: str) -> Iterator[tuple[str, str]]:
         for length in (3, 4, 5):
             for start in range(len(padded) - length + 1):
                 yield "c", padded[start : start + length]
-    for pair in zip(words, words[1:], strict=False):
+    for pair in pairwise(words):
         yield "p", " ".join(pair)
 
 

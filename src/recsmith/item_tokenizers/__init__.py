@@ -1,8 +1,16 @@
-"""Item tokenizers: item vectors → item codes. `TOKENIZERS` names them; each is imported only when asked for."""
+"""Item tokenizers: item vectors → item codes. `TOKENIZERS` names them; they and the helpers are imported only when asked for."""
 
-from recsmith.item_tokenizers.collisions import assign_new, with_collision_level
-from recsmith.item_tokenizers.figures import code_figures
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from recsmith.registry import Registry
+
+if TYPE_CHECKING:
+    from recsmith.item_tokenizers.collisions import assign_new, with_collision_level
+    from recsmith.item_tokenizers.figures import code_figures
+    from recsmith.item_tokenizers.vectors import checked_vectors
 
 TOKENIZERS = Registry(
     "item tokenizer",
@@ -12,4 +20,17 @@ TOKENIZERS = Registry(
     },
 )
 
-__all__ = ["TOKENIZERS", "assign_new", "code_figures", "with_collision_level"]
+__all__ = ["TOKENIZERS", "assign_new", "checked_vectors", "code_figures", "with_collision_level"]
+
+_HOMES = {
+    "assign_new": "recsmith.item_tokenizers.collisions",
+    "with_collision_level": "recsmith.item_tokenizers.collisions",
+    "code_figures": "recsmith.item_tokenizers.figures",
+    "checked_vectors": "recsmith.item_tokenizers.vectors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module `recsmith.item_tokenizers` has no attribute `{name}`")

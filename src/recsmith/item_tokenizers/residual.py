@@ -16,9 +16,10 @@ from torch import Tensor
 
 from recsmith.config import Config
 from recsmith.data import ItemCodes
-from recsmith.errors import ArtifactError, DataError, UserError
+from recsmith.errors import ArtifactError, UserError
 from recsmith.item_tokenizers.collisions import assign_new, spread_collisions, with_collision_level
 from recsmith.item_tokenizers.figures import code_figures
+from recsmith.item_tokenizers.vectors import checked_vectors
 from recsmith.nn.quantizers import residual_codes
 from recsmith.protocols import Progress
 
@@ -112,7 +113,7 @@ class ResidualTokenizer(ABC):
         self._require_fitted()
         sizes = tuple(map(len, self._codebooks))
         if taken.sizes[:-1] != sizes:
-            raise UserError(f"taken codes have learned levels of sizes {taken.sizes[:-1]}, this tokenizer's are {sizes}; pass its own codes")
+            raise UserError(f"codes taken have sizes {taken.sizes[:-1]}, this tokenizer's are {sizes}; pass the codes that it made")
         if len(vectors) == 0:
             return ItemCodes(np.zeros((0, taken.levels), dtype=np.int64), taken.sizes)
         latent = self._latent(self._prepared(vectors, dim=self._dim))
@@ -180,20 +181,6 @@ class ResidualTokenizer(ABC):
     def _require_fitted(self) -> None:
         if not self._codebooks:
             raise UserError(f"this {type(self).__name__} has learned nothing yet; call fit or load_state first")
-
-
-def checked_vectors(vectors: np.ndarray, *, dim: int | None = None) -> np.ndarray:
-    """The vectors as contiguous float32 `[item, dim]`; raises `DataError` when they are empty, not finite, or of another length."""
-    array = np.asarray(vectors)
-    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
-        raise DataError(f"item vectors of shape {array.shape} and type {array.dtype}; expected a non-empty table [item, dim] of numbers")
-    if dim is not None and array.shape[1] != dim:
-        raise DataError(f"item vectors have {array.shape[1]} numbers, the tokenizer was fitted on {dim}; use the same encoder")
-    array = np.array(array, dtype=np.float32, order="C")
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-        raise DataError(f"item vectors of {len(bad)} items are not finite, the first is row {bad[0]}; remove or fill them before fitting")
-    return array
 
 
 def _share(error: Tensor, x: Tensor) -> float:

@@ -21,7 +21,7 @@ class RqKMeansConfig(ResidualConfig):
 
     iterations: int = Field(25, ge=1)
     """Most Lloyd iterations per level; fewer when the assignment stops changing."""
-    components: int = Field(32, ge=0)
+    components: int = Field(64, ge=0)
     """Principal components that are clustered; 0 takes the vectors as they are."""
 
 

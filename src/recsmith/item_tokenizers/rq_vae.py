@@ -25,15 +25,15 @@ class RqVaeConfig(ResidualConfig):
 
     hidden: tuple[int, ...] = (512, 256, 128)
     """Units of the encoder's hidden layers; the decoder has them in reverse."""
-    latent: int = Field(32, ge=1)
+    latent: int = Field(64, ge=1)
     """Length of the vectors that are quantized."""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(60, ge=1)
     """Passes over the items with quantization."""
     warm_up_epochs: int = Field(10, ge=0)
     """Passes before that as a plain autoencoder, so that k-means starts from a latent space that means something."""
-    batch_size: int = Field(1024, ge=1)
+    batch_size: int = Field(512, ge=1)
     """Items per step."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """Of AdamW, at its height; falls to zero along a cosine."""
     weight_decay: float = Field(1e-4, ge=0)
     """Of AdamW, on the network but not on the codebooks."""
@@ -51,7 +51,8 @@ class RqVae(ResidualTokenizer):
     Loss: mean squared reconstruction error + codebook loss + `beta` × commitment loss, the last two summed over levels (Zeghidour et
     al., 2021), with residuals taken as by Lee et al. (2022). Deviations from TIGER: item vectors are centred and divided by one
     number (their root mean square), a few epochs run without quantization, k-means starts the codebooks on all items instead of the
-    first batch, dead codes are revived, AdamW with a cosine instead of Adagrad, far fewer epochs. Training holds all items on the
+    first batch, dead codes are revived, AdamW with a cosine instead of Adagrad, 64
+    latent numbers instead of 32 (fewer collisions, better reconstruction on titles), far fewer epochs. Training holds all items on the
     device.
     """
 

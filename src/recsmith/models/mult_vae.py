@@ -39,7 +39,7 @@ class MultVae(nn.Module):
 
     Deviations: the annealing is shorter by default, for smaller logs; there is no weight decay here (the optimiser has one). The first
     layer is a sum of item vectors over the history, which equals the paper's product with a normalised 0/1 row without ever forming
-    that row. Memory: the logits `[batch, item]` and their gradient; no other array of that size.
+    that row. Memory in training: the logits `[batch, item]` and up to three arrays like them for the gradient.
     """
 
     Config: ClassVar[type[MultVaeConfig]] = MultVaeConfig

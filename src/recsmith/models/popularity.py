@@ -25,7 +25,7 @@ class PopularityConfig(Config):
 
 
 class Popularity(nn.Module):
-    """The same scores for everybody: how many training events each item has.
+    """The baseline of every table: the same scores for everybody, how many training events each item has.
 
     Validation and test events are never counted. Items of equal count have equal scores; the decoder breaks the tie.
     """

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.nn import losses
+from recsmith.nn import negatives as draw
 from recsmith.nn.attention import TransformerBlock
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.packed import Plan, last_index, next_token, positions, reversed_positions, tail_index
@@ -43,7 +44,7 @@ class SasrecConfig(Config):
     """Probability spread over all items in the target of the softmax loss."""
     negatives: int = Field(256, ge=1)
     """Items drawn per target by gbce, per batch by sampled-softmax (bce draws one per target)."""
-    sampling: losses.NegativeKind = "uniform"
+    sampling: draw.NegativeKind = "uniform"
     """Where the negatives of sampled-softmax come from: all items alike, or the batch's own targets (with correction)."""
     gbce_t: float = Field(0.75, ge=0, le=1)
     """Calibration of gbce: 0 is plain BCE, 1 corrects the overconfidence fully."""
@@ -132,7 +133,7 @@ class Sasrec(nn.Module):
         if config.loss == "sampled-softmax":
             return self._sampled_softmax(hidden, targets)
         count = 1 if config.loss == "bce" else config.negatives
-        negatives = losses.uniform_negatives(targets, items=len(weight), count=count)
+        negatives = draw.uniform_negatives(targets, items=len(weight), count=count)
         if config.loss == "gbce":
             return losses.gbce(hidden, weight, targets, negatives=negatives, t=config.gbce_t)
         return losses.bce(hidden, weight, targets, negatives=negatives)
@@ -140,9 +141,9 @@ class Sasrec(nn.Module):
     def _sampled_softmax(self, hidden: Tensor, targets: Tensor) -> Tensor:
         weight, count = self.items.weight, self.config.negatives
         if self.config.sampling == "in-batch":
-            drawn, log_q = losses.in_batch_negatives(targets, count=count)
+            drawn, log_q = draw.in_batch_negatives(targets, count=count)
             return losses.sampled_softmax(hidden, weight, targets, negatives=drawn, log_q=log_q)
-        drawn = losses.shared_negatives(items=len(weight), count=count, device=targets.device)
+        drawn = draw.shared_negatives(items=len(weight), count=count, device=targets.device)
         return losses.sampled_softmax(hidden, weight, targets, negatives=drawn)
 
     def _initialise(self, module: nn.Module) -> None:

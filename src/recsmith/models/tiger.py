@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.nn.t5 import Decoder, DecoderLayer, DecoderState, Encoder, EncoderLayer, RelativeBias, Run
-from recsmith.nn.windows import Windows, run_places
+from recsmith.nn.windows import Windows
 from recsmith.protocols import HistoryBatch
 
 PAD, START, SPECIAL = 0, 1, 2
@@ -43,7 +43,7 @@ class TigerConfig(Config):
     position_distance: int = 128
     """Distance, in codes, from which on all positions share the last bucket."""
     encoder_attention: Literal["bidirectional", "causal"] = "bidirectional"
-    """bidirectional: as in the paper, one encoder pass per target; causal: codes see their own and earlier items only, so that one pass serves all targets of a history."""
+    """bidirectional (paper): one encoder pass per target; causal: earlier items do not see later ones, one pass serves all targets."""
     targets_per_history: Literal["all", "next", "last"] = "all"
     """Which items of a training history are targets: all, all but the first (which follows on nothing), or the last."""
     head: Literal["tied", "untied"] = "tied"
@@ -104,14 +104,18 @@ class Tiger(nn.Module):
         self.head = nn.Linear(config.dim, vocabulary, bias=False) if config.head == "untied" else None
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=config.dim**-0.5)
-        shape = {"heads": config.heads, "head_dim": config.head_dim, "ff_dim": config.ff_dim, "dropout": config.dropout}
+        shape: dict[str, Any] = {"heads": config.heads, "head_dim": config.head_dim, "ff_dim": config.ff_dim, "dropout": config.dropout}
         self.encoder = Encoder(
             [EncoderLayer(config.dim, **shape) for _ in range(config.encoder_layers)],
-            self._bias(bidirectional=True), dim=config.dim, dropout=config.dropout,
+            self._bias(bidirectional=True),
+            dim=config.dim,
+            dropout=config.dropout,
         )
         self.decoder = Decoder(
             [DecoderLayer(config.dim, **shape) for _ in range(config.decoder_layers)],
-            self._bias(bidirectional=False), dim=config.dim, dropout=config.dropout,
+            self._bias(bidirectional=False),
+            dim=config.dim,
+            dropout=config.dropout,
         )
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
@@ -140,9 +144,7 @@ class Tiger(nn.Module):
         order = windows.rows.argsort()
         return self.decoder.start(padded[order], real[order])
 
-    def step(
-        self, state: DecoderState, level: int, parents: Tensor | None, last: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+    def step(self, state: DecoderState, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, DecoderState]:
         """Logits over the codes of `level` `[batch, beam, size]`, or their log-probabilities with `softmax="vocabulary"`."""
         if last is None:
             tokens = torch.full((len(state.memory[0][0]), 1), PAD, device=self.item_codes.device)

@@ -6,7 +6,7 @@ Letters of the shapes: `token` = positions that predict an item, `item` = size o
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK_ELEMENTS = 1 << 22  # logits held at once: large enough for full speed of the products, small enough to stay near the cache
-
-NegativeKind = Literal["uniform", "in-batch"]
 
 
 def fused_cross_entropy(
@@ -158,29 +156,6 @@ def _subtract_targets(
             by_bias -= smoothing * len(hidden) / len(weight)
 
 
-def shared_negatives(*, items: int, count: int, device: torch.device) -> Tensor:
-    """`count` items drawn uniformly with replacement, the same for all tokens; int64 `[negative]`."""
-    return torch.randint(items, (count,), device=device)
-
-
-def uniform_negatives(targets: Tensor, *, items: int, count: int) -> Tensor:
-    """`count` items other than the target, drawn uniformly with replacement per token; int64 `[token, negative]`."""
-    drawn = torch.randint(max(items - 1, 1), (len(targets), count), device=targets.device)
-    return drawn + (drawn >= targets[:, None]) if items > 1 else drawn
-
-
-def log_uniform_negatives(*, items: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """`count` ranks drawn with P(rank) ∝ log((rank + 2) / (rank + 1)), shared by all tokens, and their log-probabilities.
-
-    Right for items that are numbered by falling popularity; both results have shape `[negative]`.
-    """
-    drawn = (torch.rand(count, device=device).mul(torch.log(torch.tensor(items + 1.0, device=device))).exp() - 1.0).long()
-    drawn = drawn.clamp(0, items - 1)
-    ranks = drawn.to(torch.float32)
-    normaliser = torch.log(torch.tensor(items + 1.0, device=device))
-    return drawn, (torch.log1p(1.0 / (ranks + 1.0)) / normaliser).log()
-
-
 def sampled_softmax(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, log_q: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of each target against drawn items only.
 
@@ -197,13 +172,6 @@ def sampled_softmax(hidden: Tensor, weight: Tensor, targets: Tensor, *, negative
     against = against - expected
     against = against.masked_fill(negatives == targets[:, None], float("-inf"))
     return F.cross_entropy(torch.cat([positive, against], 1).float(), torch.zeros_like(targets))
-
-
-def in_batch_negatives(targets: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
-    """Negatives drawn from the batch's own targets (popular items more often), shared by all tokens, and their log-probabilities."""
-    drawn = targets[torch.randint(len(targets), (count,), device=targets.device)]
-    frequency = torch.bincount(targets)
-    return drawn, (frequency[drawn].float() / len(targets)).log()
 
 
 def bce(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, beta: float = 1.0) -> Tensor:
@@ -228,6 +196,36 @@ def gbce(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, 
     positive = (hidden * weight[targets]).sum(1)
     against = torch.einsum("td,tnd->tn", hidden, weight[negatives])
     return -(beta * F.logsigmoid(positive) + F.logsigmoid(-against).sum(1)).mean() / (count + 1)
+
+
+def bpr_max(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, regularisation: float) -> Tensor:
+    """−log of the softmax-weighted probability that the target beats a negative (BPR-max, Hidasi & Karatzoglou 2018).
+
+    `negatives` int64 `[negative]`, shared by all tokens; `regularisation` weighs the squared scores of the negatives. A negative
+    that equals the target does not count.
+    """
+    positive, against, shares = _scores_and_shares(hidden, weight, targets, negatives)
+    wins = (shares * (positive - against).sigmoid()).sum(1)
+    penalty = (shares * against.square()).sum(1)
+    return (-(wins + 1e-10).log() + regularisation * penalty).mean()
+
+
+def top1_max(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor) -> Tensor:
+    """Softmax-weighted probability that a negative beats the target, plus a pull of its score to 0 (TOP1-max, same paper).
+
+    `negatives` int64 `[negative]`, shared by all tokens. A negative that equals the target does not count.
+    """
+    positive, against, shares = _scores_and_shares(hidden, weight, targets, negatives)
+    return (shares * ((against - positive).sigmoid() + against.square().sigmoid())).sum(1).mean()
+
+
+def _scores_and_shares(hidden: Tensor, weight: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Score of the target `[token, 1]`, scores of the negatives and their softmax without the target `[token, negative]`."""
+    positive = (hidden * weight[targets]).sum(1, keepdim=True).float()
+    against = (hidden @ weight[negatives].T).float()
+    # not −inf: a row in which all negatives are the target keeps finite shares
+    shares = against.masked_fill(negatives == targets[:, None], -1e9).softmax(1)
+    return positive, against, shares
 
 
 def _log(number: float, like: Tensor) -> Tensor:

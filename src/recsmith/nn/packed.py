@@ -71,6 +71,32 @@ def next_token(offsets: Tensor, *, tokens: int) -> NextToken:
 
 
 @dataclass(frozen=True)
+class TimeMajor:
+    """Packed tokens ordered as a recurrent network reads them: first tokens of all rows, longest row first, then second ones, …"""
+
+    index: Tensor
+    """Token at each place, int64 `[token]`."""
+    back: Tensor
+    """Place of each token, int64 `[token]`."""
+    batch_sizes: Tensor
+    """Rows that are still running at each time, int64 `[longest row]`, in main memory as `PackedSequence` wants it."""
+
+    @classmethod
+    def of(cls, offsets: Tensor) -> TimeMajor:
+        """The order for the rows of `offsets` `[row + 1]`; empty rows take no place."""
+        starts = offsets.cpu().numpy()
+        lengths = np.diff(starts)
+        rank = np.empty(len(lengths), dtype=np.int64)
+        rank[np.argsort(-lengths, kind="stable")] = np.arange(len(lengths))
+        place = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+        index = np.lexsort((np.repeat(rank, lengths), place))
+        back = np.empty_like(index)
+        back[index] = np.arange(len(index))
+        device = offsets.device
+        return cls(torch.from_numpy(index).to(device), torch.from_numpy(back).to(device), torch.from_numpy(np.bincount(place)))
+
+
+@dataclass(frozen=True)
 class Plan:
     """How packed tokens are laid out in dense blocks of rows of similar length, padded on the right. Made once per batch.
 

@@ -105,7 +105,7 @@ class ResidualQuantizer(nn.Module):
         self.codebooks = nn.ParameterList([nn.Parameter(torch.zeros(size, dim)) for size in sizes])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`x` `[row, dim]` → quantized `[row, dim]`, codes int64 `[row, level]`, codebook loss and commitment loss (scalars, summed over levels)."""
+        """`x` `[row, dim]` → quantized `[row, dim]`, codes int64 `[row, level]`, codebook and commitment loss (scalars, levels summed)."""
         residual, codes = x, []
         pull, commitment = x.new_zeros(()), x.new_zeros(())
         for codebook in self.codebooks:

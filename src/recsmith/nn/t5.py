@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,9 +48,7 @@ class RelativeBias(nn.Module):
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Positions `[q]` and `[s]` → bias `[head, q, s]`, float32."""
         distance = keys[None, :] - queries[:, None]
-        bucket = relative_buckets(
-            distance, buckets=len(self.weight), furthest=self.furthest, bidirectional=self.bidirectional
-        )
+        bucket = relative_buckets(distance, buckets=len(self.weight), furthest=self.furthest, bidirectional=self.bidirectional)
         return functional.embedding(bucket, self.weight).permute(2, 0, 1)
 
 
@@ -183,7 +182,7 @@ class Encoder(nn.Module):
         if visible is not None:
             bias = bias.masked_fill(~visible[: len(places), : len(places)], -torch.inf)
         x = self.dropout(x)
-        for layer in self.layers:
+        for layer in cast("list[EncoderLayer]", self.layers):
             x = layer.attention.close(x, self._mix(layer.attention.project(x), runs, bias))
             x = layer.feed_forward(x)
         return self.dropout(self.norm(x))
@@ -227,7 +226,7 @@ class Decoder(nn.Module):
         bias = self.bias(places, places).masked_fill(later, -torch.inf)
         dropout = self.dropout.p if self.training else 0.0
         x = self.dropout(x)
-        for layer in self.layers:
+        for layer in cast("list[DecoderLayer]", self.layers):
             query, key, value = layer.attention.project(x).permute(2, 0, 3, 1, 4)
             x = layer.attention.close(x, attend(query, key, value, bias, dropout).transpose(1, 2))
             mixed = self._look_up(layer.cross.queries(x).flatten(0, 1), layer.cross.memory(states), runs)
@@ -250,7 +249,7 @@ class Decoder(nn.Module):
     def start(self, states: Tensor, real: Tensor) -> DecoderState:
         """Read padded encoder states `[batch, s, d]`; `real` `[batch, s]` is false at padding."""
         memory = []
-        for layer in self.layers:
+        for layer in cast("list[DecoderLayer]", self.layers):
             key, value = layer.cross.memory(states).permute(2, 0, 3, 1, 4)
             memory.append((key.contiguous(), value.contiguous()))
         return DecoderState(memory, None if bool(real.all()) else _additive(real)[:, None, None, :], [])
@@ -258,7 +257,7 @@ class Decoder(nn.Module):
     def step(self, x: Tensor, state: DecoderState, parents: Tensor | None) -> tuple[Tensor, DecoderState]:
         """One code further: embedded last codes `[batch, beam, d]` → `[batch, beam, d]`; `parents` `[batch, beam]` reorders the past."""
         past = []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(cast("list[DecoderLayer]", self.layers)):
             query, *new = layer.attention.project(x).unbind(2)
             stored = torch.stack(new, dim=2)[:, :, None]
             if parents is not None:

@@ -87,8 +87,8 @@ def decoding_case(
     numbers = random.permutation(int(np.prod(sizes)))[:items]
     codes = ItemCodes(np.stack(np.unravel_index(numbers, sizes), axis=1).astype(np.int64), sizes)
     shares = np.concatenate([[random.integers(0, 2), 0.0], random.random(max(rows - 2, 0))])[:rows]
-    exclude = Histories.from_rows([np.flatnonzero(random.random(len(codes)) < share) for share in shares])
-    histories = Histories.from_rows([random.integers(0, len(codes), size=random.integers(0, 6)) for _ in range(rows)])
+    exclude = Histories.from_rows([np.flatnonzero(random.random(len(codes)) < share).tolist() for share in shares])
+    histories = Histories.from_rows([random.integers(0, len(codes), size=random.integers(0, 6)).tolist() for _ in range(rows)])
     allowed = random.random(len(codes)) < random.choice([0.3, 0.8, 1.0])
     model = HashedCodeModel(codes=codes, seed=seed, distinct=distinct)
     return DecodingCase(codes, model, histories, Limits(exclude=exclude, allowed=allowed))

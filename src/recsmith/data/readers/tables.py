@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +72,7 @@ def broken(path: Path) -> Iterator[None]:
         yield
     except pl.exceptions.NoDataError:
         raise DataError(f"`{path}` is empty; give a file with a header and at least one row") from None
-    except (pl.exceptions.PolarsError, gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise DataError(f"`{path}` cannot be read as {ending(path).lstrip('.') or 'text'}: {reason}; correct the file") from None
 
@@ -101,7 +103,10 @@ def read_delimited(
     if not head:
         raise DataError(f"`{path}` is empty; give a file with a header and at least one row")
     separator = separator or max(_SEPARATORS, key=head.count)
-    header = names is None and not all(_is_number(part) for part in head.split(separator))
+    fields = head.split(separator)
+    header = names is None and not all(_is_number(part) for part in fields)
+    if names is None and not header:
+        names = [f"column_{number}" for number in range(1, len(fields) + 1)]
     quoted = separator != "\t" if quotes is None else quotes
     with broken(path):
         return pl.read_csv(

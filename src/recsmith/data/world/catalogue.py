@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsmith.data.catalogue import Kind
 from recsmith.data.world import words
 from recsmith.data.world.composition import compose_works
 from recsmith.data.world.parameters import ERA_STARTS, GENRES, KINDS, WorldParameters
 from recsmith.data.world.works import real_works
 from recsmith.seeding import generator
 
-CATALOGUE_KINDS = {
+CATALOGUE_KINDS: dict[str, Kind] = {
     "title": "text", "maker": "category", "year": "number", "kind": "category", "genres": "list", "series": "category",
     "volume": "number", "description": "text", "price": "number", "stock": "number", "provider": "category",
     "region": "category", "age_rating": "category",
@@ -140,9 +141,9 @@ def _attributes(genre: np.ndarray, kind: np.ndarray, works: pl.DataFrame, seed: 
         {
             "price": cents / 100,
             "stock": stock,
-            "provider": np.array(words.BOOK_PROVIDERS + words.FILM_PROVIDERS)[provider],
-            "region": np.array(words.REGIONS)[random.integers(0, len(words.REGIONS), count)],
-            "age_rating": np.array(words.AGE_RATINGS)[age],
+            "provider": words.chosen(words.BOOK_PROVIDERS + words.FILM_PROVIDERS, provider),
+            "region": words.chosen(words.REGIONS, random.integers(0, len(words.REGIONS), count)),
+            "age_rating": words.chosen(words.AGE_RATINGS, age),
         }
     )
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from recsmith.data.world import words
 from recsmith.data.world.parameters import GENRES, KINDS, WorldParameters
+from recsmith.data.world.words import chosen
 from recsmith.seeding import generator
 
 _NOUNS = np.array([words.NOUNS[genre].split() for genre in GENRES])
@@ -29,17 +30,17 @@ def compose_works(count: int, parameters: WorldParameters, seed: int) -> pl.Data
     place, adjective, noun, pattern = _title_words(genre, first, seed)
     parts = pl.DataFrame(
         {
-            "place": np.array(words.PLACES)[place],
-            "adjective": np.array(words.ADJECTIVES)[adjective],
-            "noun": _NOUNS[genre, noun],
-            "part": np.array(_VOLUMES)[volume - 1],
-            "tone": np.array(words.TONES)[random.integers(0, len(words.TONES), count)],
-            "deed": _DEEDS[genre, random.integers(0, _DEEDS.shape[1], count)],
-            "given": np.array(words.GIVEN_NAMES)[maker % len(words.GIVEN_NAMES)],
-            "surname": np.array(words.SURNAMES)[maker // len(words.GIVEN_NAMES)],
-            "genre": np.array(GENRES)[genre],
-            "other": np.array(GENRES)[other],
-            "kind": np.array(KINDS)[kind],
+            "place": chosen(words.PLACES, place),
+            "adjective": chosen(words.ADJECTIVES, adjective),
+            "noun": chosen(_NOUNS.reshape(-1), genre * _NOUNS.shape[1] + noun),
+            "part": chosen(_VOLUMES, volume - 1),
+            "tone": chosen(words.TONES, random.integers(0, len(words.TONES), count)),
+            "deed": chosen(_DEEDS.reshape(-1), genre * _DEEDS.shape[1] + random.integers(0, _DEEDS.shape[1], count)),
+            "given": chosen(words.GIVEN_NAMES, maker % len(words.GIVEN_NAMES)),
+            "surname": chosen(words.SURNAMES, maker // len(words.GIVEN_NAMES)),
+            "genre": chosen(GENRES, genre),
+            "other": chosen(GENRES, other),
+            "kind": chosen(KINDS, kind),
             "year": np.minimum(year + 2 * (volume - 1), 2024),
             "volume": volume,
             "second_genre": random.random(count) < 0.6,
@@ -47,7 +48,7 @@ def compose_works(count: int, parameters: WorldParameters, seed: int) -> pl.Data
             "has_series": _has_series(first),
         }
     )
-    return parts.select(_title(), *_plain_columns(), _description())
+    return parts.select((_first_title() + pl.col("part")).alias("title"), *_plain_columns(), _description())
 
 
 def _series_of(continues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +75,7 @@ def _title_words(genre: np.ndarray, first: np.ndarray, seed: int) -> tuple[np.nd
     rank = np.arange(len(starts)) - np.repeat(np.cumsum(counts) - counts, counts)
     number = np.zeros(len(first), dtype=np.int64)
     # 104,729 is a prime that divides no list size, so that multiplying by it permutes the combinations.
-    number[starts[order]] = (rank * 104_729 + seed) % capacity
+    number[starts[order]] = (rank * 104_729 + genre[starts[order]] * 50_021 + seed) % capacity
     remaining = number[first]
     digits = []
     for size in _SIZES:
@@ -87,33 +88,25 @@ def _by_pattern(choices: list[pl.Expr]) -> pl.Expr:
     return pl.when(pl.col("pattern") == 0).then(choices[0]).when(pl.col("pattern") == 1).then(choices[1]).otherwise(choices[2])
 
 
-def _title() -> pl.Expr:
+def _first_title() -> pl.Expr:
+    """The title without the part: what all volumes of a series share."""
     adjective = pl.col("adjective").str.slice(0, 1).str.to_uppercase() + pl.col("adjective").str.slice(1)
     patterns = [
         pl.format("The {} {} of {}", adjective, "noun", "place"),
         pl.format("{} and the {} {}", "place", adjective, "noun"),
         pl.format("A {} for {} {}", "noun", adjective, "place"),
     ]
-    return (_by_pattern(patterns) + pl.col("part")).alias("title")
+    return _by_pattern(patterns)
 
 
 def _plain_columns() -> list[pl.Expr]:
-    genres = (
-        pl.when("second_genre").then(pl.concat_list("genre", "other")).otherwise(pl.concat_list("genre"))
-    )
-    series = _by_pattern(
-        [
-            pl.format("{} of {}, {}", "noun", "place", "adjective"),
-            pl.format("{} and {}, {}", "place", "noun", "adjective"),
-            pl.format("{} for {}, {}", "noun", "place", "adjective"),
-        ]
-    )
+    genres = pl.when("second_genre").then(pl.concat_list("genre", "other")).otherwise(pl.concat_list("genre"))
     return [
         pl.format("{} {}", "given", "surname").alias("maker"),
         pl.col("year").cast(pl.Int64),
-        "kind",
+        pl.col("kind"),
         genres.alias("genres"),
-        pl.when("has_series").then(series).alias("series"),
+        pl.when("has_series").then(_first_title()).alias("series"),
         pl.when("has_series").then(pl.col("volume")).cast(pl.Int64).alias("volume"),
     ]
 

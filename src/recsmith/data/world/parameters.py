@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from recsmith.config import Config
 
@@ -96,5 +98,11 @@ class WorldParameters(Config):
     """What the logging policy adds, as a multiple, to works of the person's first favourite genre."""
     attention: float = Field(default=0.85, gt=0, le=1)
     """Probability to look one position further down a slate."""
-    no_click: float = 2.2
+    no_click: float = 2.8
     """Logit of clicking nothing on a slate."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.next_volume + self.complement + self.mood > 1 or self.next_volume + self.friend > 1:
+            raise ValueError("next_volume with complement and mood, or with friend, exceeds 1; lower one of them")
+        return self

@@ -84,9 +84,9 @@ def make_people(users: int, parameters: WorldParameters, seed: int) -> People:
     width = max(5, len(str(users - 1)))
     frame = pl.select(
         user_id=pl.format("u{}", pl.int_range(users).cast(pl.String).str.zfill(width)),
-        gender=pl.Series(np.array(words.GENDERS)[gender]),
-        age_group=pl.Series(np.array(words.AGE_GROUPS)[age]),
-        region=pl.Series(np.array(words.REGIONS)[region]),
+        gender=words.chosen(words.GENDERS, gender),
+        age_group=words.chosen(words.AGE_GROUPS, age),
+        region=words.chosen(words.REGIONS, region),
     )
     return People(
         early=early,
@@ -134,4 +134,3 @@ def _favourites(base: np.ndarray, parameters: WorldParameters, random: np.random
 
 def _gumbel(uniform: np.ndarray) -> np.ndarray:
     return -np.log(-np.log(np.clip(uniform, 1e-12, 1 - 1e-12)))
-

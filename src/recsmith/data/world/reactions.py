@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from recsmith.data.world import words
 from recsmith.data.world.parameters import GENRES
 from recsmith.data.world.process import Process
 from recsmith.seeding import generator
@@ -17,16 +18,18 @@ _OPENINGS = {
     4: ("Very good.", "I enjoyed this a lot.", "Well worth the time.", "A pleasant surprise."),
     5: ("Wonderful.", "One of my favourites now.", "I could not stop.", "As good as it gets."),
 }
-_PRAISE = (
-    "The {aspect} won me over", "What a fine {aspect}", "I loved the {aspect}", "The {aspect} stays with you",
-)  # fmt: skip
-_BLAME = (
-    "The {aspect} let it down", "I could not warm to the {aspect}", "The {aspect} felt thin", "The {aspect} needed more care",
-)  # fmt: skip
-_CLOSINGS = {
-    False: ("even for {genre}.", "and I usually like {genre}.", "so look elsewhere for {genre}.", "though fans of {genre} may disagree."),
-    True: ("just what I want from {genre}.", "a treat for anyone who likes {genre}.", "and the {genre} is first rate.", "{genre} done well."),
-}
+_MIDDLES = (
+    ("The {aspect} let it down", "I could not warm to the {aspect}", "The {aspect} felt thin", "The {aspect} needed more care"),
+    ("The {aspect} won me over", "The {aspect} is excellent", "I loved the {aspect}", "The {aspect} stays with me"),
+)
+"""Blame, praise."""
+_CLOSINGS = (
+    ("even for {genre}.", "and I usually like {genre}.", "so look elsewhere for {genre}.", "though fans of {genre} may disagree."),
+    ("yet as {genre} it falls short.", "but {genre} needs more than that.", "which does not make it good {genre}.", "the {genre} less so."),
+    ("but as {genre} it delivers.", "which I forgive, because the {genre} is so good.", "yet it is fine {genre}.", "but what {genre}!"),
+    ("just what I want from {genre}.", "a treat for anyone who likes {genre}.", "and the {genre} is first rate.", "{genre} done well."),
+)
+"""Few stars and blame, few stars and praise, many stars and blame, many stars and praise."""
 
 
 def ratings(process: Process, items: np.ndarray, seed: int) -> np.ndarray:
@@ -49,7 +52,7 @@ def event_types(stars: np.ndarray, seed: int) -> pl.Series:
 
 
 def reviews(process: Process, interactions: pl.DataFrame, items: np.ndarray, seed: int) -> pl.DataFrame:
-    """Reviews of some events: user_id, item_id, timestamp, rating, text, aspect (what the text speaks about), praises (whether it likes it)."""
+    """Reviews of some events: user_id, item_id, timestamp, rating, text, aspect (what it speaks about), praises (whether it likes that)."""
     random = generator(seed, "world", "reviews")
     chosen = np.flatnonzero(random.random(len(items)) < process.parameters.review_share)
     count = len(chosen)
@@ -58,15 +61,14 @@ def reviews(process: Process, interactions: pl.DataFrame, items: np.ndarray, see
     praises = random.random(count) < (stars - 0.5) / 5
     pick = random.integers(0, 4, (3, count))
     openings = np.array([_OPENINGS[star] for star in range(1, 6)])
-    middles = np.array([_BLAME, _PRAISE])
-    closings = np.array([_CLOSINGS[False], _CLOSINGS[True]])
+    closing = 2 * (stars >= 4) + praises
     texts = pl.DataFrame(
         {
             "opening": openings[stars - 1, pick[0]],
-            "middle": middles[praises.astype(np.int64), pick[1]],
-            "closing": closings[(stars >= 4).astype(np.int64), pick[2]],
-            "aspect": np.array(_ASPECTS)[aspect],
-            "genre": np.array(GENRES)[process.shelf.genre[items[chosen]]],
+            "middle": np.array(_MIDDLES)[praises.astype(np.int64), pick[1]],
+            "closing": np.array(_CLOSINGS)[closing, pick[2]],
+            "aspect": words.chosen(_ASPECTS, aspect),
+            "genre": words.chosen(GENRES, process.shelf.genre[items[chosen]]),
         }
     )
     text = texts.select(

@@ -107,7 +107,7 @@ def world(
         ]
     )
     events_by_user = Histories(drawn, schedule.offsets, schedule.time.astype(np.float64))
-    catalogue = Catalogue(shelf.frame, dict(CATALOGUE_KINDS))
+    catalogue = Catalogue(shelf.frame, CATALOGUE_KINDS)
     return World(interactions, catalogue, people.frame, Oracle(process, events_by_user), seed)
 
 

@@ -97,7 +97,9 @@ def _respond(process: Process, users: np.ndarray, slot: np.ndarray, items: np.nd
     progress = np.repeat(process.schedule.progress(slot), size)
     clusters = process.shelf.cluster[items.reshape(-1)]
     utility = process.people.affinity(np.repeat(users, size), progress, process.shelf, clusters).reshape(items.shape)
-    read = np.cumprod(np.concatenate([np.ones((len(users), 1)), random.random((len(users), size - 1)) < parameters.attention], axis=1), axis=1)
+    read = np.cumprod(
+        np.concatenate([np.ones((len(users), 1)), random.random((len(users), size - 1)) < parameters.attention], axis=1), axis=1
+    )
     weights = np.exp(utility) * read
     nothing = np.full((len(users), 1), np.exp(parameters.no_click))
     cumulative = np.cumsum(np.concatenate([weights, nothing], axis=1), axis=1)

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-ADJECTIVES = tuple(
-    "amber ancient autumn bitter blind borrowed brass bright broken buried burning careful carved certain cold copper crooked"
-    " crowded curious distant divided double drifting early eastern eighth electric empty endless faded faithful false fearless"
-    " fifth final forgotten fragile frozen gentle gilded glass golden grey half-lit hidden hollow honest hungry impossible inner"
-    " invisible iron ivory jagged kindly last leaden lonely long lost lucky lunar marble midnight narrow nameless northern open"
-    " ordinary painted paper patient perfect plain quiet restless ruined salt scarlet second secret seventh silent silver sleeping"
-    " slow southern stolen stubborn sudden tangled third thousandth uncertain unfinished velvet wandering western white wild"
-    " winter wooden".split()
-)
+from collections.abc import Sequence
 
-PLACES = tuple(
-    "Aldermoor Ambry Arkwell Ashgrove Bellhaven Birchwick Blackmere Bramholt Brindle Caldera Carrow Castlereach Cinderby Clovelly"
-    " Corran Dapplemere Dawnhollow Drumlin Dunmarrow Eastwater Eldergate Elmsworth Emberfall Fallowmere Farrowdale Fennick"
-    " Foxcombe Galloway Garnet Glasswick Glenmara Greywater Halcyon Harrowgate Hartsease Heatherby Highfold Hollowell Inverlea"
-    " Ironbridge Jasperton Juniper Kelmarsh Kestrel Kingsferry Lambourne Larkrise Linden Lowmoor Lyrewood Maplecross Marisol"
-    " Marrowfield Merrivale Millbrook Moorgate Narrowsea Nettlebed Norwold Oakhaven Oldport Orchardly Osprey Pellinore Pinecrest"
-    " Quarrytown Quillmore Ravensea Redcliff Rookhurst Rosemary Rushmere Saltmarsh Sandgate Sedgemoor Silverdale Starling"
-    " Stonecrop Summerlin Tamarack Tarnwick Thornfield-on-Sea Tidewater Torrence Underhill Vallance Verity Vesper Wakefold"
-    " Waverley Westerly Whitlock Willowmere Windrush Wintermoor Wrenfield Yarrow Yewtree Zephyr Zinnia".split()
-)
+import numpy as np
+import polars as pl
 
-GIVEN_NAMES = tuple(
-    "Ada Alba Amara Anselm Aria Beatriz Bram Calla Cassian Cleo Corin Dalia Darius Edda Elio Emeka Esme Farah Fen Gaia Gideon"
-    " Hana Hollis Ines Isidor Ivo Jora Kasimir Keiko Lale Leander Liv Luca Magda Malik Mirela Nadia Nils Noor Odile Omar Orla"
-    " Pavel Petra Quill Rafi Rania Remy Rosalind Sadie Samir Selma Silas Tamsin Theo Tove Ulla Viggo Wanda Xenia Yara Yusuf"
-    " Zelda Zoran".split()
-)
+_ADJECTIVES = """
+amber ancient autumn bitter blind borrowed brass bright broken buried burning careful carved certain cold copper crooked crowded
+curious distant divided double drifting early eastern eighth electric empty endless faded faithful false fearless fifth final
+forgotten fragile frozen gentle gilded glass golden grey half-lit hidden hollow honest hungry impossible inner invisible iron
+ivory jagged kindly last leaden lonely long lost lucky lunar marble midnight narrow nameless northern open ordinary painted paper
+patient perfect plain quiet restless ruined salt scarlet second secret seventh silent silver sleeping slow southern stolen
+stubborn sudden tangled third thousandth uncertain unfinished velvet wandering western white wild winter wooden
+"""
+ADJECTIVES = tuple(_ADJECTIVES.split())
 
-SURNAMES = tuple(
-    "Abernathy Achterberg Adeyemi Almqvist Amberley Arkady Barlowe Bellweather Bergstrand Calloway Castellane Chidiebere Corvane"
-    " Dalgaard Delacroix-Munn Drummel Eastlake Ekwueme Fairweather Farrant Fjellheim Galbraithe Grimaldo Hallorane Hartigan-Li"
-    " Havelock Ibarrola Ishikuro Jansky Kallergis Karimova Kestenbaum Lachance Lindqvister Lovelock Marchbanks Mbeki-Stone"
-    " Montclair Nakagami Nightingall Obuya Okonjo Ollivander-Roe Pellegrine Petrosyan Quennell Rademaker Ravenscar Rosenthaler"
-    " Sandoval-Ruiz Sarkissova Sommerville Tamberlane Thackery Ueland Vandermeer-Cole Vasquine Whitmarsh Wolstencroft Yarborough"
-    " Zapatero Zielinska".split()
-)
+_PLACES = """
+Aldermoor Ambry Arkwell Ashgrove Bellhaven Birchwick Blackmere Bramholt Brindle Caldera Carrow Castlereach Cinderby Clovelly
+Corran Dapplemere Dawnhollow Drumlin Dunmarrow Eastwater Eldergate Elmsworth Emberfall Fallowmere Farrowdale Fennick Foxcombe
+Galloway Garnet Glasswick Glenmara Greywater Halcyon Harrowgate Hartsease Heatherby Highfold Hollowell Inverlea Ironbridge
+Jasperton Juniper Kelmarsh Kestrel Kingsferry Lambourne Larkrise Linden Lowmoor Lyrewood Maplecross Marisol Marrowfield Merrivale
+Millbrook Moorgate Narrowsea Nettlebed Norwold Oakhaven Oldport Orchardly Osprey Pellinore Pinecrest Quarrytown Quillmore Ravensea
+Redcliff Rookhurst Rosemary Rushmere Saltmarsh Sandgate Sedgemoor Silverdale Starling Stonecrop Summerlin Tamarack Tarnwick
+Thornfield-on-Sea Tidewater Torrence Underhill Vallance Verity Vesper Wakefold Waverley Westerly Whitlock Willowmere Windrush
+Wintermoor Wrenfield Yarrow Yewtree Zephyr Zinnia
+"""
+PLACES = tuple(_PLACES.split())
+
+_GIVEN_NAMES = """
+Ada Alba Amara Anselm Aria Beatriz Bram Calla Cassian Cleo Corin Dalia Darius Edda Elio Emeka Esme Farah Fen Gaia Gideon Hana
+Hollis Ines Isidor Ivo Jora Kasimir Keiko Lale Leander Liv Luca Magda Malik Mirela Nadia Nils Noor Odile Omar Orla Pavel Petra
+Quill Rafi Rania Remy Rosalind Sadie Samir Selma Silas Tamsin Theo Tove Ulla Viggo Wanda Xenia Yara Yusuf Zelda Zoran
+"""
+GIVEN_NAMES = tuple(_GIVEN_NAMES.split())
+
+_SURNAMES = """
+Abernathy Achterberg Adeyemi Almqvist Amberley Arkady Barlowe Bellweather Bergstrand Calloway Castellane Chidiebere Corvane
+Dalgaard Delacroix-Munn Drummel Eastlake Ekwueme Fairweather Farrant Fjellheim Galbraithe Grimaldo Hallorane Hartigan-Li Havelock
+Ibarrola Ishikuro Jansky Kallergis Karimova Kestenbaum Lachance Lindqvister Lovelock Marchbanks Mbeki-Stone Montclair Nakagami
+Nightingall Obuya Okonjo Ollivander-Roe Pellegrine Petrosyan Quennell Rademaker Ravenscar Rosenthaler Sandoval-Ruiz Sarkissova
+Sommerville Tamberlane Thackery Ueland Vandermeer-Cole Vasquine Whitmarsh Wolstencroft Yarborough Zapatero Zielinska
+"""
+SURNAMES = tuple(_SURNAMES.split())
 
 NOUNS = {
     "adventure": "Expedition Compass Caravan Lighthouse Crossing Voyage Cartographer Summit Raft Jungle Treasure Harbour",
@@ -97,3 +103,8 @@ REGIONS = ("Africa", "Asia", "Europe", "North America", "Oceania", "South Americ
 AGE_RATINGS = ("all", "6+", "12+", "16+", "18+")
 GENDERS = ("female", "male", "non-binary")
 AGE_GROUPS = ("13-17", "18-24", "25-34", "35-49", "50-64", "65+")
+
+
+def chosen(values: Sequence[str] | np.ndarray, indices: np.ndarray) -> pl.Series:
+    """The values at the indices as a column, String `[index]`."""
+    return pl.Series(list(values), dtype=pl.String).gather(indices)
