@@ -34,7 +34,10 @@ def _explain(cls: type[BaseModel], detail: Any, where: str) -> str:
     name = ".".join([where, *path] if where else path)
     if detail["type"] == "extra_forbidden":
         return f"unknown setting `{name}`; {suggestion(path[-1], _fields_at(cls, path[:-1]))}"
-    return f"setting `{name}` = {detail.get('input')!r}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if not path:
+        return f"settings{f' of `{where}`' if where else ''}: {message}"
+    return f"setting `{name}` = {detail.get('input')!r}: {message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(cls: type[BaseModel], path: Sequence[str]) -> list[str]:

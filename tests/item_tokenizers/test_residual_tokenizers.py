@@ -133,3 +133,14 @@ def test_settings_are_checked() -> None:
         RqKMeansConfig.parse({"sise": 3})
     with pytest.raises(ConfigError, match="setting `levels` = 0"):
         RqVaeConfig.parse({"levels": 0})
+
+
+@pytest.mark.gpu
+def test_rq_vae_trains_on_cuda_as_well_as_on_the_cpu() -> None:
+    vectors, _ = planted_vectors(items_per_cluster=60)
+    errors = []
+    for device in ("cpu", "cuda"):
+        tokenizer = small_vae(size=16, epochs=40, batch_size=128, learning_rate=5e-3, device=device)
+        assert_distinct(tokenizer.fit(vectors, seed=0))
+        errors.append(tokenizer.figures()["reconstruction_error"])
+    assert errors[1] == pytest.approx(errors[0], rel=0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recsmith.nn.dropout import Dropout, dropout
+from recsmith.nn.dropout import Dropout, dropout, relu_dropout
 from recsmith.nn.norm import RMSNorm, _RmsNorm
 from recsmith.nn.t5 import relative_buckets
 
@@ -31,6 +31,19 @@ def test_dropout_zeroes_the_share_and_keeps_the_mean(p):
     assert y.mean().item() == pytest.approx(1.0, abs=0.02)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
+
+
+def test_relu_and_dropout_together_are_one_after_the_other():
+    x = torch.randn(64, 100, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(64, 100, dtype=torch.float64)
+    results = []
+    for function in (lambda: relu_dropout(x, 0.3, training=True), lambda: dropout(x, 0.3, training=True).relu()):
+        torch.manual_seed(4)
+        y = function()
+        results.append((y, *torch.autograd.grad((y * weight).sum(), x)))
+    assert torch.allclose(results[0][0], results[1][0])
+    assert torch.allclose(results[0][1], results[1][1])
+    assert torch.equal(relu_dropout(x, 0.3, training=False), x.relu())
 
 
 def test_dropout_is_off_outside_training_and_at_zero():

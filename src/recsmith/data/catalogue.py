@@ -21,6 +21,7 @@ Kind = Literal["text", "category", "list", "number", "image"]
 _TITLES = ("title", "name", "item_name", "product_name", "product_title", "movie_title")
 _TEXTS = (*_TITLES, "description", "plot", "summary", "overview", "abstract", "blurb", "textual_id", "features", "text", "about")
 _CLOSING = ")]}»"
+_NOT_THE_ITEM = {"tags", "provider", "seller", "region", "age_rating", "currency", "condition", "status"}
 _PICTURE = r"(?i)\.(png|jpe?g|webp|gif|bmp)$"
 
 
@@ -91,10 +92,15 @@ class Catalogue:
         """
         template = template or self.default_template()
         rows = self.rows(item_ids)
-        return rows.select(_render(template, rows))["text"].to_list()
+        rendered = rows.select(_render(template, rows))["text"]
+        return rendered.str.replace_all(r"([.!?])\.( |$)", "$1$2").to_list()
 
     def default_template(self) -> str:
-        """The title, then the other texts, lists and categories. Raises `DataError` when there is none."""
+        """The title, then the other texts, lists and categories that speak of the item itself. Raises `DataError` when there is none.
+
+        Left out are columns about the offer (provider, region, age rating, …), and `tags`, because people write them after the
+        events that are to be predicted; name them in a template where they are wanted.
+        """
         names = self._describing
         if not names:
             have = ", ".join(f"`{name}`" for name in self.frame.columns)
@@ -110,7 +116,7 @@ class Catalogue:
         texts = [name for name in self.columns_of("text") if name != title]
         lists = [name for name in self.columns_of("list") if self.frame.schema[name] == pl.List(pl.String)]
         categories = [name for name in self.columns_of("category") if name != title and self._describes(name)]
-        return [*([title] if title else []), *texts, *lists, *categories]
+        return [*([title] if title else []), *(name for name in [*texts, *lists, *categories] if name not in _NOT_THE_ITEM)]
 
     def _describes(self, name: str) -> bool:
         """Whether a category says something about items, and is not one more id or an address."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from recsmith.data.histories import Histories, offsets_of
 from recsmith.data.vocabulary import Vocabulary
 from recsmith.errors import DataError
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from recsmith.data.dataset import Dataset
 
 
@@ -51,6 +52,8 @@ def popularity(histories: Histories, items: int) -> np.ndarray:
 
 def interaction_matrix(histories: Histories, items: int, *, values: Literal["binary", "count", "weight"] = "binary") -> sparse.csr_matrix:
     """Rows × items, float32: 1 where there is an event, or the number of events, or the sum of their weights (1 each without weights)."""
+    from scipy import sparse  # here, because it takes longer to load than all the rest of `data`
+
     weighted = values == "weight" and histories.weights is not None
     data = histories.weights if weighted else np.ones(len(histories.values), dtype=np.float32)
     matrix = sparse.csr_matrix((data, histories.values, histories.offsets), shape=(len(histories), items), copy=True)

@@ -15,12 +15,20 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     On a CPU, p is rounded to a multiple of 1/256 (0.1 becomes 0.1016) and the scale fits the rounded value; probabilities that
     would round to 0 or 1, and other devices, use torch's own dropout. Draws from torch's default generator.
     """
-    threshold = round(p * 256)
     if not training or p == 0.0:
         return x
-    if x.device.type != "cpu" or not 0 < threshold < 256:
+    if not _in_bytes(x, p):
         return functional.dropout(x, p, training=True)
-    return _ByteDropout.apply(x, threshold)
+    return _Dropout.apply(x, round(p * 256))
+
+
+def relu_dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
+    """`dropout(relu(x))`, on a CPU in fewer passes over memory and without a mask kept for the gradient."""
+    if not training or p == 0.0:
+        return x.relu()
+    if not _in_bytes(x, p):
+        return functional.dropout(x.relu(), p, training=True)
+    return _ReluDropout.apply(x, round(p * 256))
 
 
 class Dropout(nn.Module):
@@ -34,22 +42,44 @@ class Dropout(nn.Module):
         return dropout(x, self.p, training=self.training)
 
 
-class _ByteDropout(torch.autograd.Function):
+class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        # signed bytes: uniform on -128 … 127, and compared faster than unsigned ones
-        kept = words.view(torch.int8)[: x.numel()].view(x.shape) >= threshold - 128
-        ctx.save_for_backward(kept)
-        ctx.scale = 256 / (256 - threshold)
-        return x * _factor(kept, ctx.scale, x.dtype)
+        factor = _factor(x, threshold)
+        ctx.save_for_backward(factor)
+        return x * factor
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (kept,) = ctx.saved_tensors
-        return gradient * _factor(kept, ctx.scale, gradient.dtype), None
+        (factor,) = ctx.saved_tensors
+        return gradient * factor, None
 
 
-def _factor(kept: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    # by way of int8, since torch converts bool to floats one by one
-    return kept.view(torch.int8).to(dtype).mul_(scale)
+class _ReluDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
+        y = (x * _factor(x, threshold)).relu_()
+        ctx.save_for_backward(y)
+        ctx.scale = _scale(threshold)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradient, y, 0).mul_(ctx.scale), None
+
+
+def _in_bytes(x: Tensor, p: float) -> bool:
+    return x.device.type == "cpu" and 0 < round(p * 256) < 256
+
+
+def _factor(x: Tensor, threshold: int) -> Tensor:
+    """0 with probability `threshold` / 256, else the scale, in the shape and type of `x`."""
+    words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    # signed bytes are uniform on -128 … 127; clamping them to two neighbours compares and converts in one fast pass
+    kept = words.view(torch.int8)[: x.numel()].clamp_(threshold - 129, threshold - 128).sub_(threshold - 129)
+    return kept.view(x.shape).to(x.dtype).mul_(_scale(threshold))
+
+
+def _scale(threshold: int) -> float:
+    return 256 / (256 - threshold)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsmith.nn.dropout import Dropout
+from recsmith.nn.dropout import Dropout, relu_dropout
 from recsmith.nn.dropout import dropout as drop
 from recsmith.nn.norm import RMSNorm
 
@@ -57,7 +57,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
 
     Weights are computed in float32. `dropout` is the probability with which a weight is dropped (0 outside training).
     """
-    scores = query @ key.transpose(-1, -2)
+    # contiguous copies first: torch would copy the transposed views element by element
+    scores = query.contiguous() @ key.contiguous().transpose(-1, -2)
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
@@ -75,7 +76,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.dropout(self.widen(self.norm(x)).relu_())
+        hidden = relu_dropout(self.widen(self.norm(x)), self.dropout.p, training=self.training)
         return x + self.dropout(self.narrow(hidden))
 
 

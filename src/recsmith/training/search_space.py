@@ -79,10 +79,12 @@ class Range(Config):
         return (self.high - self.low) / (self.step or 1)
 
     def distribution(self, optuna: Any) -> Any:
-        """optuna's description of the range."""
+        """Over the value itself or, in a stepped range, over the number of steps above `low`, which are exact."""
+        if self.step is not None:
+            return optuna.distributions.IntDistribution(0, round(self._steps))
         if self.whole:
-            return optuna.distributions.IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
-        return optuna.distributions.FloatDistribution(float(self.low), float(self.high), log=self.log, step=self.step)
+            return optuna.distributions.IntDistribution(self.low, self.high, log=self.log)
+        return optuna.distributions.FloatDistribution(float(self.low), float(self.high), log=self.log)
 
     def encode(self, value: Any) -> Number | None:
         """The value as a coordinate; None when it lies outside or, in a stepped range, between two steps."""
@@ -91,13 +93,12 @@ class Range(Config):
         if self.step is None:
             return int(value) if self.whole else float(value)
         place = (value - self.low) / self.step
-        if abs(round(place) - place) > 1e-6:
-            return None
-        return self.low + round(place) * self.step
+        return round(place) if abs(round(place) - place) < 1e-6 else None
 
     def decode(self, coordinate: Number) -> Number:
         """The coordinate as a value, free of the noise that adding up steps leaves (.30000000000000004)."""
-        return coordinate if self.whole else float(f"{coordinate:.12g}")
+        value = coordinate if self.step is None else self.low + coordinate * self.step
+        return int(value) if self.whole else float(f"{value:.12g}")
 
 
 @dataclass(frozen=True)
