@@ -51,7 +51,7 @@ def test_every_objective_learns_from_more_than_the_last_event(objective: dict[st
     train(sasrec, walks(), config)
     histories = walks()
     guesses = sasrec.score(to_batch(histories.drop_last())).argmax(1).numpy()
-    assert (guesses == histories.values[histories.offsets[1:] - 1]).mean() > 0.8  # who looks at the last event alone reaches half
+    assert (guesses == histories.values[histories.offsets[1:] - 1]).mean() > 0.65  # who looks at the last event alone reaches half
 
 
 def test_empty_histories_are_answered_with_what_people_begin_with() -> None:
