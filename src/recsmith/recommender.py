@@ -115,10 +115,19 @@ class Recommender:
 
     def titles(self, item_ids: Sequence[RawId] | pl.Series) -> list[str | None]:
         """Titles of items, None where the catalogue has none."""
+        index = self.log.items.indices(item_ids)
+        known = [self._titles[i] if i >= 0 else None for i in index]
+        if self.catalogue is None or (index >= 0).all():
+            return known
+        others = self.catalogue.titles(self.log.items.series(item_ids)).to_list()
+        return [title if i >= 0 else other for i, title, other in zip(index, known, others, strict=True)]
+
+    @cached_property
+    def _titles(self) -> list[str | None]:
+        """Title of each item index: looked up once, because a join for every answer costs more than the answer."""
         if self.catalogue is None:
-            return [None] * len(item_ids)
-        series = item_ids if isinstance(item_ids, pl.Series) else pl.Series("item_id", list(item_ids))
-        return self.catalogue.titles(series).to_list()
+            return [None] * self.items
+        return self.catalogue.titles(self.log.items.ids).to_list()
 
     def unknown_items(self, item_ids: Iterable[RawId]) -> list[RawId]:
         """Those of the given raw ids that the model has never heard of."""

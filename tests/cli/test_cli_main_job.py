@@ -50,6 +50,26 @@ def test_settings_and_seed_reach_the_run(cli, shop: Path, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "run" / "config.json").read_text())["decoding"]["beams"] == 60
 
 
+def test_tune_stores_the_search_with_the_run(cli, shop: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    search = '[search]\n"model.regularisation" = { low = 1.0, high = 900.0 }\n'
+    recipe.write_text('title = "Mine"\npaper = "Somebody, 2020"\n[model]\nname = "ease"\n' + search)
+        'title = "Mine"\npaper = "Somebody, 2020"\n[model]\nname = "ease"\n[search]\n"model.regularisation" = { low = 1.0, high = 900.0 }\n'
+    )
+    words = ("tune", recipe, "--data", shop, "--columns", COLUMNS, "--out", tmp_path / "run", "--trials", "2")
+    out = cli(*words).out
+    assert "2 trials (0 failed)" in out
+    assert "model.regularisation = " in out or "the recipe's own settings" in out
+    found = cli(*words, "--json").json
+    assert found["search"]["done"] == 2
+    assert cli("card", "show", tmp_path / "run", "--json").json["search"]["space"]
+
+
+def test_a_recipe_without_search_cannot_be_tuned(cli, shop: Path, tmp_path: Path) -> None:
+    words = ("tune", "popularity", "--data", shop, "--columns", COLUMNS, "--out", tmp_path / "run")
+    assert "no [search] section" in cli(*words).error
+
+
 def test_the_world_is_data(cli, tmp_path: Path) -> None:
     world = "world:users=60,items=50,events=600,seed=1"
     assert cli("data", "inspect", world, "--json").json["events"] == 600

@@ -107,9 +107,17 @@ def test_a_bug_is_not_hidden(cli, monkeypatch: pytest.MonkeyPatch) -> None:
         cli("doctor")
 
 
-def test_a_closed_pipe_is_silent() -> None:
-    command = f"{sys.executable} -c 'from recsmith.cli import main; main()' systems --json | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
+    script = tmp_path / "many_lines.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from recsmith import systems\n"
+        "systems._our_recipes = lambda: Path('nowhere')\n"
+        "from recsmith.cli import main\n"
+        "main(['systems', '--json'])\n"
+    )
+    pipe = f"{sys.executable} {script} | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", pipe], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[", "")
 
 

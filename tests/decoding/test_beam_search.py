@@ -109,6 +109,7 @@ def test_rows_without_limits_and_empty_batches():
     assert (beam_search(case.model, case.batch, trie, 5).items >= 0).all()
     empty = DecodingCase(case.codes, case.model, Histories.from_rows([]), Limits())
     assert search(empty, 5, 5).items.shape == (0, 5)
+    assert score_all(empty.model, empty.batch, trie).shape == (0, 40)
 
 
 def test_unknown_excluded_items_are_skipped():

@@ -67,5 +67,5 @@ def test_training_mode_is_noisy() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="`hidden`"):
         MultVaeConfig.parse({"hidden": []})
-    with pytest.raises(ConfigError, match="`hidden.0` = 0"):
+    with pytest.raises(ConfigError, match=r"`hidden\.0` = 0"):
         MultVaeConfig.parse({"hidden": [0]})

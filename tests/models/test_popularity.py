@@ -43,7 +43,7 @@ def test_an_event_one_half_life_old_counts_half() -> None:
 
 def test_half_life_without_times_is_refused() -> None:
     model = Popularity(PopularityConfig(half_life=10), items=3)
-    with pytest.raises(DataError, match="`half_life` = 10.0 needs event times"):
+    with pytest.raises(DataError, match=r"`half_life` = 10\.0 needs event times"):
         model.solve(Histories.from_rows([[0, 1]]))
 
 

@@ -85,9 +85,10 @@ def test_the_log_is_readable_and_complete(tmp_path: Path) -> None:
     assert [line["value"] for line in lines] == [trial.value for trial in result.trials]
     assert {"number", "parameters", "value", "seconds", "finished", "failure"} == set(lines[0])
     assert json.loads((tmp_path / "search.json").read_text())["space"] == SPACE.table()
-    summary = json.loads(json.dumps(result.summary()))
+    summary = json.loads(json.dumps(result.as_dict()))
     assert summary["budget"] == {"trials": 3, "hours": None}
-    assert summary["trials"] == 3
+    assert summary["done"] == len(summary["trials"]) == 3
+    assert summary["trials"] == lines
     assert summary["metric"] == "NDCG@10"
     assert summary["best"]["value"] == result.best.value
     assert SearchSpace.parse(summary["space"]) == SPACE
@@ -111,7 +112,7 @@ def test_failed_trials_are_recorded_and_not_fatal(tmp_path: Path) -> None:
         "MemoryError: big",
         "the value was nan",
     ]
-    assert result.summary()["failed"] == 4
+    assert result.as_dict()["failed"] == 4
     assert run(tmp_path, trials=7).trials == result.trials
 
 

@@ -1,4 +1,4 @@
-"""Lists for everybody into one file, in batches: memory does not grow with the number of users, and the file appears whole or not at all."""
+"""Lists for everybody into one file, in batches: memory stays flat, and the file appears whole or not at all."""
 
 from __future__ import annotations
 

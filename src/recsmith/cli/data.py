@@ -87,11 +87,11 @@ def _show(report: dict[str, Any]) -> None:
 
 def _findings(report: dict[str, Any]) -> list[list[str]]:
     span = report["time_range"]
-    ratings = report["ratings"]
+    ratings = [f"{value}: {count:,}" for value, count in (report["ratings"] or {}).items()]
     rows = [
         ["density", f"{report['density']:.4%} of all user-item pairs have an event"],
         ["time", f"{span[0]} to {span[1]} (UTC)" if span else "none: the order of the file counts"],
-        ["ratings", ", ".join(f"{value}: {count:,}" for value, count in ratings.items()) if ratings else "none: every event counts the same"],
+        ["ratings", ", ".join(ratings) or "none: every event counts the same"],
         ["repeated pairs", f"{report['repeated_pairs']:,} events whose user and item met before"],
         ["catalogue", _catalogue(report)],
     ]

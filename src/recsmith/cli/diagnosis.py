@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import re
@@ -22,6 +23,7 @@ ENABLES = {
 }
 """Extra → what it is good for."""
 
+_COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt}
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?\s*([^;]*)(?:;.*extra\s*==\s*['\"]([^'\"]+)['\"])?")
 
 
@@ -76,12 +78,12 @@ def fits(found: str, wanted: str) -> bool:
     return True
 
 
-def _holds(found: tuple[int, ...], operator: str, wanted: tuple[int, ...]) -> bool:
-    if operator == "~=":
+def _holds(found: tuple[int, ...], sign: str, wanted: tuple[int, ...]) -> bool:
+    if sign == "~=":
         return found >= wanted and found[: len(wanted) - 1] == wanted[:-1]
     length = max(len(found), len(wanted))
     left, right = (numbers + (0,) * (length - len(numbers)) for numbers in (found, wanted))
-    return {">=": left >= right, "<=": left <= right, "==": left == right, "!=": left != right, ">": left > right, "<": left < right}[operator]
+    return bool(_COMPARE[sign](left, right))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -149,7 +151,7 @@ def _advice(packages: list[dict[str, Any]], extras: dict[str, dict[str, Any]], t
         warnings.append("torchvision is installed: transformers imports it, and a build that does not match torch breaks the text encoder")
         steps.append("pip uninstall torchvision   (recsmith does not use it), or keep recsmith in an environment of its own")
     if torch["installed"] and not torch["cuda"] and "+cu" in str(torch["version"]):
-        warnings.append(f"torch {torch['version']} is a build for CUDA, but no GPU is visible: it costs gigabytes of disk and gains nothing")
+        warnings.append(f"torch {torch['version']} is a build for CUDA, but no GPU is visible; a CPU build saves gigabytes of disk")
     named = os.environ.get("RECSMITH_DATA")
     if named is not None and not Path(named).is_dir():
         warnings.append(f"RECSMITH_DATA names `{named}`, which does not exist; tests on real data will skip")

@@ -43,7 +43,8 @@ def _show(found: dict[str, Any]) -> None:
         ["extra", "installed", "what it enables", "packages"],
         [[name, extra["installed"], extra["enables"], _versions(extra["packages"])] for name, extra in found["extras"].items()],
     )
-    display.print_table(["package", "version", "needed"], [[row["name"], row["version"] or "missing", row["needs"]] for row in found["packages"]])
+    packages = [[row["name"], row["version"] or "missing", row["needs"]] for row in found["packages"]]
+    display.print_table(["package", "version", "needed"], packages)
     for warning in found["warnings"]:
         display.say(f"warning: {warning}")
     for step in found["what_to_do"]:

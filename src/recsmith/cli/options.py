@@ -19,7 +19,9 @@ Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a recipe 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `recsmith run` or `recsmith fit` wrote.")]
 Data = Annotated[
     str,
-    typer.Option("--data", metavar="PATH", help="File or folder of any known form, or `world[:users=2000,items=500,…]`, the built-in data."),
+    typer.Option(
+        "--data", metavar="PATH", help="File or folder of any known form, or built-in data: `world`, `world:users=2000,items=500`."
+    ),
 ]
 Columns = Annotated[
     str | None,
@@ -62,7 +64,7 @@ def _world(text: str) -> Dataset:
         if key not in allowed:
             raise UserError(f"the built-in world has no setting `{key}`; {suggestion(key, allowed)}")
         if not value.replace("_", "").isdigit():
-            raise UserError(f"`{key}={value}` of the built-in world is not a whole number; example: world:users=2000,items=500,events=40000")
+            raise UserError(f"`{key}={value}` of the built-in world is not a whole number; example: world:users=2000,items=500")
         values[key] = int(value)
     return Dataset.from_world(**values)
 

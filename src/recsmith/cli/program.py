@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -26,6 +26,9 @@ COMMANDS = {
 }
 """Command → module with its Typer `app`, in the order of the help."""
 
+INTERRUPTED = 130
+"""Exit code of Ctrl-C."""
+
 # Typer carries its own copy of click, so this is the name under which the base of all usage errors can be had in every version.
 _UsageProblem: Any = typer.BadParameter.__mro__[2]
 
@@ -40,7 +43,8 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None when there is none of that name."""
         if cmd_name not in COMMANDS:
-            self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # the names that "did you mean" chooses from
+            names: Any = dict.fromkeys(COMMANDS)
+            self.commands = names  # "did you mean" chooses from these
             return None
         command = typer.main.get_command(import_module(COMMANDS[cmd_name]).app)
         command.name = cmd_name
@@ -80,8 +84,14 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    command = typer.main.get_command(app)
+    return guarded(lambda: command.main(words, prog_name="recsmith", standalone_mode=False), debug=debug)
+
+
+def guarded(work: Callable[[], Any], *, debug: bool = False) -> int:
+    """Do `work`; its errors become one line on standard error and an exit code. Bugs are not caught."""
     try:
-        code = typer.main.get_command(app).main(words, prog_name="recsmith", standalone_mode=False)
+        code = work()
         sys.stdout.flush()
     except BrokenPipeError:
         return _pipe_closed()
@@ -89,7 +99,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _report(error)
-    if code == 130:
+    if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
@@ -100,7 +110,7 @@ def _report(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if isinstance(error, OSError):
         place = f" `{error.filename}`" if error.filename else ""
         print(f"error: the system refused{place}: {error.strerror or error}; choose another place or free some space", file=sys.stderr)

@@ -79,7 +79,7 @@ def _for_users(recommender: Recommender, names: list[str], k: int, *, as_json: b
             display.note(f"user `{name}` is not in the log; the list holds the most popular items instead")
     ids = {name: _raw_id(recommender, name) for name in names}
     table = recommender.recommend(users=names, k=k)
-    rows = [{**row, "user_id": ids[row["user_id"]]} for row in _rows(recommender, table)]
+    rows = [{**row, "user_id": ids[str(row["user_id"])]} for row in _rows(recommender, table)]
     if as_json:
         display.print_json(rows)
         return

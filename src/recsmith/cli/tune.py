@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from recsmith.cli import display, options
+from recsmith.cli.run import JSON_KEYS, show_result
 
 app = typer.Typer(add_completion=False)
 
@@ -27,19 +28,27 @@ def tune(
 
     Example: recsmith tune sasrec --data amazon-beauty --out runs/sasrec-tuned --trials 20 --hours 2
     """
-    from recsmith import fitting
     from recsmith.recipe import load_recipe
+    from recsmith.tuning import tune as search
 
     chosen = load_recipe(recipe, settings=options.parse_settings(settings))
     source = options.read_data(data, columns)
     with display.showing_progress() as progress:
-        found = fitting.tune(chosen, source, out=out, trials=trials, hours=hours, seed=seed, progress=progress)
+        card = search(chosen, source, out=out, trials=trials, hours=hours, seed=seed, progress=progress, command=options.command_line())
     if as_json:
-        display.print_json(found)
+        display.print_json({key: card.get(key) for key in (*JSON_KEYS, "search")})
     else:
-        _show(found, str(out))
+        _show(card)
 
 
-def _show(found: dict[str, Any], out: str) -> None:
-    display.say(f"{found}")
-    display.say(f"written to `{out}`")
+def _show(card: dict[str, Any]) -> None:
+    found = card["search"]
+    best = found["best"]
+    changed = ", ".join(f"{name} = {value}" for name, value in best["parameters"].items()) or "the recipe's own settings"
+    display.say(f"{found['done']} trials ({found['failed']} failed) in {display.duration(found['hours'] * 3600)}; ended: {found['ended']}")
+    display.say(f"best {found['metric']} {best['value']:.4f} (the recipe as it is: {_number(found['default'])}) with {changed}")
+    show_result(card)
+
+
+def _number(value: float | None) -> str:
+    return "failed" if value is None else f"{value:.4f}"

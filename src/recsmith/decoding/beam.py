@@ -69,6 +69,8 @@ def score_all(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, *, normalis
     Takes memory for `batch × nodes × codes` of the widest level: for small catalogues, tests, and to measure what beams miss.
     """
     trie = trie.to(batch.offsets.device)
+    if not len(batch):
+        return torch.zeros(0, len(trie), device=batch.offsets.device)
     total = torch.zeros(len(batch), 1, device=batch.offsets.device)
     state, parents, last = model.prefill(batch), None, None
     for level in range(trie.levels):

@@ -25,9 +25,9 @@ class MultVaeConfig(Config):
     """Width of the latent vector."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of a history's items hidden from the encoder in training."""
-    kl_weight: float = Field(default=0.2, ge=0)
+    kl_weight: float = Field(default=0.1, ge=0)
     """Weight of the KL term once annealing is over; 1 is the evidence lower bound."""
-    annealing_steps: int = Field(default=5_000, ge=0)
+    annealing_steps: int = Field(default=1_000, ge=0)
     """Optimiser steps over which the weight of the KL term grows from 0 to `kl_weight`."""
 
 

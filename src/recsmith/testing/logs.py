@@ -17,14 +17,14 @@ def checkerboard(*, users: int = 48, length: int = 4, seed: int = 0) -> Historie
     """User u has `length` random items of the parity of u: the right answer is the unseen items of that parity, before all others."""
     random = generator(seed, "checkerboard")
     same = np.arange(0, ITEMS, 2)
-    return timed(Histories.from_rows([random.permutation(same)[:length] + user % 2 for user in range(users)]))
+    return timed(Histories.from_rows([(random.permutation(same)[:length] + user % 2).tolist() for user in range(users)]))
 
 
 def cycles(*, users: int = 48, longest: int = 8, seed: int = 0) -> Histories:
     """Item i is followed by item i + 1, the last one by item 0; rows start anywhere and have 2 … `longest` events."""
     random = generator(seed, "cycles")
     lengths = random.integers(2, longest + 1, users)
-    return timed(Histories.from_rows([(user + np.arange(length)) % ITEMS for user, length in enumerate(lengths)]))
+    return timed(Histories.from_rows([((user + np.arange(length)) % ITEMS).tolist() for user, length in enumerate(lengths)]))
 
 
 def awkward(longest: int = 80) -> Histories:

@@ -5,7 +5,6 @@ Tests that need CUDA carry the mark `gpu`; declare it in your pytest settings wh
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,6 +42,8 @@ class ModelTests:
     """First step size of Adam in these tests; it falls linearly."""
     tolerance: ClassVar[float] = 1e-4
     """Greatest difference, absolute and relative, between two ways to compute a score."""
+
+    _shared: ClassVar[Any]
 
     # ---- what the two kinds do differently ----
 
@@ -82,6 +83,13 @@ class ModelTests:
         """A model after a few steps: enough where quality does not matter."""
         return self.fit(self._log(), seed=seed, steps=_FEW_STEPS)
 
+    @classmethod
+    def shared(cls) -> Any:
+        """One such model for all tests that only ask."""
+        if "_shared" not in cls.__dict__:
+            cls._shared = cls().quick()
+        return cls._shared
+
     def _log(self) -> Histories:
         return cycles() if self.sequential else checkerboard()
 
@@ -105,20 +113,17 @@ class ModelTests:
     # ---- answers ----
 
     def test_awkward_histories_get_finite_scores(self) -> None:
-        scores = self.scores(_quick(type(self)), awkward())
+        scores = self.scores(self.shared(), awkward())
         assert scores.shape == (len(awkward()), ITEMS)
         assert torch.isfinite(scores).all()
 
-    def test_no_rows_get_no_scores(self) -> None:
-        assert self.scores(_quick(type(self)), Histories.from_rows([])).shape == (0, ITEMS)
-
     def test_a_batch_equals_its_rows_one_by_one(self) -> None:
-        model, histories = _quick(type(self)), awkward()
+        model, histories = self.shared(), awkward()
         single = [self.scores(model, histories.slice(row, row + 1)) for row in range(len(histories))]
         self._close(self.scores(model, histories), torch.cat(single))
 
     def test_rows_do_not_depend_on_their_order(self) -> None:
-        model, histories = _quick(type(self)), awkward()
+        model, histories = self.shared(), awkward()
         order = np.roll(np.arange(len(histories)), 3)[::-1].copy()
         self._close(self.scores(model, histories)[torch.from_numpy(order)], self.scores(model, histories.take(order)))
 
@@ -126,18 +131,18 @@ class ModelTests:
         length = getattr(self.config, "max_history", None)
         if length is None:
             pytest.skip("the config has no `max_history`")
-        model, histories = _quick(type(self)), awkward(longest=3 * length + 1)
+        model, histories = self.shared(), awkward(longest=3 * length + 1)
         self._close(self.scores(model, histories), self.scores(model, histories.tail(length)))
 
     def test_times_weights_and_users_may_be_missing(self) -> None:
-        model, histories = _quick(type(self)), awkward()
+        model, histories = self.shared(), awkward()
         bare = Histories(histories.values, histories.offsets)
         scores = self.scores(model, to_batch(bare))
         assert torch.isfinite(scores).all()
         self._close(scores, self.scores(model, to_batch(bare, users=np.full(len(bare), -1))))
 
     def test_answering_changes_neither_input_nor_model(self) -> None:
-        model, batch = _quick(type(self)), to_batch(awkward())
+        model, batch = self.shared(), to_batch(awkward())
         items, offsets = batch.items.clone(), batch.offsets.clone()
         before = self.scores(model, batch).clone()
         self.scores(model, batch).fill_(-torch.inf)
@@ -146,7 +151,7 @@ class ModelTests:
         assert torch.equal(batch.offsets, offsets)
 
     def test_answers_are_not_random(self) -> None:
-        model = _quick(type(self))
+        model = self.shared()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             first = self.scores(model, awkward())
@@ -163,7 +168,7 @@ class ModelTests:
             assert array is copy is None or np.array_equal(array, copy)  # type: ignore[arg-type]
 
     def test_same_seed_same_scores(self) -> None:
-        assert torch.equal(self.scores(_quick(type(self)), awkward()), self.scores(self.quick(), awkward()))
+        assert torch.equal(self.scores(self.shared(), awkward()), self.scores(self.quick(), awkward()))
 
     def test_second_fit_forgets_the_first(self) -> None:
         model = self.build()
@@ -188,7 +193,7 @@ class ModelTests:
     # ---- artefacts and devices ----
 
     def test_saved_weights_give_equal_scores(self, tmp_path: Path) -> None:
-        model = _quick(type(self))
+        model = self.shared()
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "model.safetensors")
         restored = self.build()
         restored.load_state_dict(load_file(tmp_path / "model.safetensors"))
@@ -221,6 +226,9 @@ class ScoreModelTests(ModelTests):
         assert isinstance(model, torch.nn.Module)
         assert model.answers == "scores"
         assert isinstance(model, ClosedForm if model.learns == "closed-form" else Differentiable)
+
+    def test_no_rows_get_no_scores(self) -> None:
+        assert self.scores(self.shared(), Histories.from_rows([])).shape == (0, ITEMS)
 
     def test_finds_the_known_answer(self) -> None:
         if not self.personalised:
@@ -263,12 +271,12 @@ class CodeModelTests(ModelTests):
         assert (model.answers, model.learns) == ("codes", "gradient")
 
     def test_probabilities_add_up_to_one(self) -> None:
-        total = self.scores(_quick(type(self)), awkward()).exp().sum(1)
+        total = self.scores(self.shared(), awkward()).exp().sum(1)
         torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-3, atol=1e-3)
 
     @torch.no_grad()
     def test_steps_have_the_promised_shapes(self) -> None:
-        model, batch = _quick(type(self)), to_batch(awkward())
+        model, batch = self.shared(), to_batch(awkward())
         sizes = full_codes().sizes
         logits, state = model.step(model.prefill(batch), 0, None, None)
         assert logits.shape == (len(batch), 1, sizes[0])
@@ -279,7 +287,7 @@ class CodeModelTests(ModelTests):
 
     @torch.no_grad()
     def test_beams_follow_their_parents(self) -> None:
-        model, batch = _quick(type(self)), to_batch(awkward())
+        model, batch = self.shared(), to_batch(awkward())
         rows = len(batch)
 
         def last_logits(first: list[int], order: list[int]) -> Tensor:
@@ -300,12 +308,6 @@ class CodeModelTests(ModelTests):
         items = (chosen[:, None] == torch.from_numpy(full_codes().table)).all(2).int().argmax(1)
         found = _next_in_cycle(items, asked)
         assert found >= 0.95, f"only {found:.0%} of the answers are right"
-
-
-@lru_cache(maxsize=4)
-def _quick(suite: type[ModelTests]) -> Any:
-    """One briefly trained model shared by the tests that only ask."""
-    return suite().quick()
 
 
 def _same_parity(scores: Tensor, histories: Histories) -> float:

@@ -61,19 +61,20 @@ class SearchResult:
     ended: str
     """Why the search stopped: "trials", "hours" or "space exhausted"."""
 
-    def summary(self) -> dict[str, Any]:
-        """Plain values for the card of a run."""
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the card of a run, all trials included."""
         return {
             "metric": self.metric,
             "best": {"value": self.best.value, "parameters": self.best.parameters, "trial": self.best.number},
             "default": self.trials[0].value,
             "budget": self.budget,
-            "trials": len(self.trials),
+            "done": len(self.trials),
             "failed": sum(trial.value is None for trial in self.trials),
             "hours": sum(trial.seconds for trial in self.trials) / 3600,
             "ended": self.ended,
             "seed": self.seed,
             "space": self.space.table(),
+            "trials": [asdict(trial) for trial in self.trials],
         }
 
 
