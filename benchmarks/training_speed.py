@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recbole", type=Path, required=True, help="virtual environment of RecBole")
     parser.add_argument("--rectools", type=Path, required=True, help="virtual environment of RecTools")
-    parser.add_argument("--recbole-log", type=Path, help="lines that an earlier run of peers/recbole_sasrec.py printed, instead of a new run")
+    parser.add_argument("--recbole-log", type=Path, help="what an earlier run of peers/recbole_sasrec.py printed")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of RecBole that set the goal")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

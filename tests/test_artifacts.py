@@ -37,9 +37,14 @@ def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
 
 def test_a_failing_writer_leaves_the_old_folder(tmp_path: Path) -> None:
     make(tmp_path / "run")
-    with pytest.raises(RuntimeError, match="boom"), write_folder(tmp_path / "run", KIND) as draft:
-        (draft / "a.txt").write_text("half")
-        raise RuntimeError("boom")
+
+    def fail_half_way() -> None:
+        with write_folder(tmp_path / "run", KIND) as draft:
+            (draft / "a.txt").write_text("half")
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail_half_way()
     assert (open_folder(tmp_path / "run", KIND) / "a.txt").read_text() == "one"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -94,7 +94,9 @@ def test_save_and_load_answer_the_same(fitted: Recommender, tmp_path: Path) -> N
 
 def test_update_takes_new_people_and_skips_unknown_items(fitted: Recommender) -> None:
     rows = {"user_id": [500, 500, 500, 0], "item_id": [0, 10, 99999, 50], "timestamp": [100, 101, 102, 103]}
-    newer = recsmith.fitting.update(fitted, Dataset.from_frame(pl.DataFrame(rows), name="new"), settings={"view": {"missing_items": "keep"}})
+    newer = recsmith.fitting.update(
+        fitted, Dataset.from_frame(pl.DataFrame(rows), name="new"), settings={"view": {"missing_items": "keep"}}
+    )
     assert newer.history(500) == [0, 10]
     assert newer.history(0)[-1] == 50
     assert newer.card["update"]["events on unknown items, left out"] == 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -141,10 +141,9 @@ class Recommender:
 
     def evaluate(self, split: str = "test", *, data: Dataset | None = None, progress: Progress | None = None) -> Evaluation:
         """Full-catalogue metrics on the "validation" or "test" cases of the run's log, or of other `data` cut the same way."""
-        if split not in ("validation", "test"):
-            raise UserError(f"unknown split `{split}`; allowed: `validation`, `test`")
+        name = _split_name(split)
         cut = self.split() if data is None else split_log(self._encode(data), self.recipe.split)
-        cases: Cases = getattr(cut, split)
+        cases: Cases = getattr(cut, name)
         if len(cases) == 0:
             raise DataError(f"the {split} part of the data has no cases under {self.recipe.split.name}; give data with longer histories")
         return evaluate_answer(
@@ -152,7 +151,7 @@ class Recommender:
             cases,
             item_count=self.items,
             ks=tuple(k for k in METRIC_CUTOFFS if k <= self.items) or (self.items,),
-            split=split,
+            split=name,
             protocol=self.recipe.split.model_dump(mode="json"),
             popularity=self.popularity,
             categories=self._categories(),
@@ -184,11 +183,11 @@ class Recommender:
         if histories is not None:
             named = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
             rows = [self.log.items.indices(list(history)) for history in named.values()]
-            return list(named), Histories.from_rows([row[row >= 0] for row in rows]), np.full(len(rows), -1)
+            return list(named), Histories.from_rows([row[row >= 0].tolist() for row in rows]), np.full(len(rows), -1)
         if isinstance(users, str) and users == "all":
             everybody = np.arange(len(self.log.users))
             return self.log.users.ids.to_list(), self.log.histories, everybody
-        names = [users] if isinstance(users, str | int) else list(users or [])
+        names: list[RawId] = [users] if isinstance(users, str | int) else list(users or [])
         index = self.log.users.indices(names)
         known = self.log.histories.take(index[index >= 0])
         lengths = np.zeros(len(index), dtype=np.int64)
@@ -271,6 +270,14 @@ class Recommender:
         values = number[log.histories.values]
         known = log.histories.with_values(values).where(values >= 0)
         return Log(log.users, self.log.items, known)
+
+
+def _split_name(split: str) -> Literal["validation", "test"]:
+    if split == "validation":
+        return "validation"
+    if split == "test":
+        return "test"
+    raise UserError(f"unknown split `{split}`; allowed: `validation`, `test`")
 
 
 def build_model(recipe: Recipe, *, items: int, codes: ItemCodes | None) -> torch.nn.Module:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from recsmith.config import merge
 from recsmith.data import Dataset
-from recsmith.errors import ConfigError
+from recsmith.errors import ConfigError, suggestion
 from recsmith.fitting import Prepared, Settings, build_recommender, measure, prepare, resolve_recipe, train_prepared
 from recsmith.protocols import Progress
 from recsmith.recipe import Recipe
@@ -44,7 +45,17 @@ def tune(
     work = out.with_name(f".{out.name}.search")
     trial = _Trial(recipe, data, prepare(recipe, data, seed=seed, progress=progress), seed, work / "best", command)
     space = SearchSpace.parse(recipe.search)
-    found = search(trial, space, trials=trials, hours=hours, storage=work, seed=seed, progress=progress)
+    found = search(
+        trial,
+        space,
+        trials=trials,
+        hours=hours,
+        storage=work,
+        seed=seed,
+        metric=f"validation {trial.metric}",
+        defaults=_settings_at(recipe, recipe.search),
+        progress=progress,
+    )
     return _finish(found, trial, out, work, progress)
 
 
@@ -68,6 +79,20 @@ class _Trial:
         return value
 
 
+def _settings_at(recipe: Recipe, names: Iterable[str]) -> dict[str, Any]:
+    """The recipe's own values of the settings that are searched: the first trial."""
+    table = recipe.table()
+    found = {}
+    for name in names:
+        value: Any = table
+        for part in name.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ConfigError(f"the search names `{name}`, which is no setting of recipe `{recipe.name}`; {suggestion(part, value)}")
+            value = value[part]
+        found[name] = value
+    return found
+
+
 def nested(values: dict[str, Any]) -> dict[str, Any]:
     """`{"model.dim": 64}` → `{"model": {"dim": 64}}`."""
     result: dict[str, Any] = {}
@@ -84,7 +109,7 @@ def _finish(found: SearchResult, trial: _Trial, out: Path, work: Path, progress:
     card = recommender.card
     card.pop("tuned value", None)
     card["run"] = str(out)
-    card["search"] = {"metric": f"validation {trial.metric}", **found.as_dict()}
+    card["search"] = found.as_dict()
     recommender.save(out)
     shutil.rmtree(work, ignore_errors=True)
     return card

@@ -54,8 +54,6 @@ def test_tune_stores_the_search_with_the_run(cli, shop: Path, tmp_path: Path) ->
     recipe = tmp_path / "mine.toml"
     search = '[search]\n"model.regularisation" = { low = 1.0, high = 900.0 }\n'
     recipe.write_text('title = "Mine"\npaper = "Somebody, 2020"\n[model]\nname = "ease"\n' + search)
-        'title = "Mine"\npaper = "Somebody, 2020"\n[model]\nname = "ease"\n[search]\n"model.regularisation" = { low = 1.0, high = 900.0 }\n'
-    )
     words = ("tune", recipe, "--data", shop, "--columns", COLUMNS, "--out", tmp_path / "run", "--trials", "2")
     out = cli(*words).out
     assert "2 trials (0 failed)" in out

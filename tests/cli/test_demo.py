@@ -14,7 +14,7 @@ QUICK = {
     "sasrec": {"training": {"epochs": 1}, "model": {"dim": 8}},
     "tiger": {
         "training": {"epochs": 1},
-        "encoder": {"name": "tfidf"},
+        "encoder": {"name": "tfidf", "dim": 16},
         "tokenizer": {"levels": 2, "size": 8},
         "model": {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1},
         "decoding": {"beams": 10},

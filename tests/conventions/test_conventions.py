@@ -21,7 +21,15 @@ SOURCE = Path(recsmith.__file__).parent
 ROOT = SOURCE.parents[1]
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(SOURCE)], "recsmith."))
-TORCH_FREE = ["recsmith", "recsmith.data", "recsmith.protocols", "recsmith.cli", "recsmith.errors", "recsmith.config", "recsmith.evaluation"]
+TORCH_FREE = [
+    "recsmith",
+    "recsmith.data",
+    "recsmith.protocols",
+    "recsmith.cli",
+    "recsmith.errors",
+    "recsmith.config",
+    "recsmith.evaluation",
+]
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)
@@ -82,7 +90,7 @@ def test_every_setting_is_documented() -> None:
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_model_names_its_source(name: str) -> None:
-    assert re.search(r"(19|20)\d\d|baseline", MODELS.get(name).__doc__ or "")
+    assert re.search(r"(19|20)\d\d|baseline", f"{MODELS.get(name).__doc__} {sys.modules[MODELS.get(name).__module__].__doc__}")
 
 
 @pytest.mark.parametrize("module", ["torchvision", "torchaudio"])

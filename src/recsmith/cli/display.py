@@ -133,7 +133,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, title
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title is not None:
+        say(title)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, heading in enumerate(headings):
         numbers = all(isinstance(row[column], int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
@@ -153,7 +155,7 @@ def cell(value: Any) -> Any:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return "undefined" if math.isnan(value) else f"{value:.4f}"
+        return "undefined" if math.isnan(value) else f"{round(value, 4) + 0.0:.4f}"  # never -0.0000
     return Text(str(value))
 
 
