@@ -15,6 +15,7 @@ import torch
 from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
 from recsmith.data import Cases, Dataset, ItemCodes, Log, Split, Vocabulary, join_histories, popularity, split_log
+from recsmith.data.validation import require_two_users
 from recsmith.encoders import encode_texts
 from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
 from recsmith.evaluation import evaluate_answer
@@ -127,6 +128,7 @@ def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | No
     """Select, encode, split and, for models over codes, tokenize."""
     started = time.perf_counter()
     chosen = data.select(recipe.view)
+    require_two_users(chosen.interactions["user_id"], where=f"`{data.name}`")
     log = chosen.log()
     split = split_log(log, recipe.split)
     if len(split.train.values) == 0:
