@@ -160,3 +160,17 @@ def test_recipes_build_and_survive_their_table() -> None:
     for name in recipe_names():
         recipe = load_recipe(name)
         assert type(recipe).build(recipe.table()) == recipe
+
+
+def test_a_catalogue_smaller_than_the_cutoff(tmp_path: Path) -> None:
+    recommender = recsmith.fit("sasrec", cycle(items=6, length=4), settings=QUICK["sasrec"])
+    assert "NDCG@5" in recommender.evaluate("test").metrics
+
+
+def test_an_update_keeps_the_numbers_of_people(tmp_path: Path) -> None:
+    recommender = recsmith.fit("popularity", cycle())
+    rows = {"user_id": [-5, -5, 3], "item_id": [0, 10, 50], "timestamp": [100, 101, 102]}
+    newer = recsmith.fitting.update(recommender, Dataset.from_frame(pl.DataFrame(rows), name="new"))
+    assert [newer.log.users.index(user) for user in (0, 39, -5)] == [0, 39, 40]
+    newer.save(tmp_path / "run")
+    assert recsmith.load(tmp_path / "run").history(-5) == [0, 10]

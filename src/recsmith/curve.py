@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 
 def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, metric: str = "NDCG@10") -> bool:
     """Write a PNG of training loss and one validation metric over epochs; False when matplotlib is not installed."""
-    if find_spec("matplotlib") is None:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
         return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     FigureCanvasAgg(figure)

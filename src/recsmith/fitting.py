@@ -14,7 +14,7 @@ import torch
 
 from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
-from recsmith.data import Cases, Dataset, ItemCodes, Log, Split, Vocabulary, join_histories, popularity, split_log
+from recsmith.data import Cases, Dataset, ItemCodes, Log, Split, join_histories, popularity, split_log
 from recsmith.data.validation import require_two_users
 from recsmith.encoders import encode_texts
 from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
@@ -106,7 +106,9 @@ def update(recommender: Recommender, data: Dataset, *, settings: Settings | None
     if _closed_form(model):
         model.solve(log.histories)  # type: ignore[operator]
     else:
-        train_more(model, log.histories, recipe.training, progress=progress, seed=recipe.training.seed)
+        users = np.arange(len(log.users))
+        known = np.where(users < recommender.trained_users, users, -1)
+        train_more(model, log.histories, recipe.training, users=known, progress=progress, seed=recipe.training.seed)
     card["update"] = {
         "events": int(len(log.histories.values) - len(recommender.log.histories.values)),
         "events on unknown items, left out": unknown,
@@ -320,9 +322,12 @@ def _validator(recipe: Recipe, prepared: Prepared, model: torch.nn.Module, *, se
 
 
 def _short_evaluation(recommender: Recommender, cases: Cases) -> dict[str, float]:
-    cutoffs = (min(10, recommender.items),)
-    evaluation = evaluate_answer(recommender.answer, cases, item_count=recommender.items, ks=cutoffs, split="validation", protocol={})
-    return dict(evaluation.metrics)
+    """The metrics at the cutoff that the recipe watches; a smaller catalogue is ranked whole."""
+    wanted = recommender.recipe.training.validation_metric.partition("@")[2]
+    cutoff = int(wanted) if wanted.isdigit() else 10
+    k = min(cutoff, recommender.items)
+    evaluation = evaluate_answer(recommender.answer, cases, item_count=recommender.items, ks=(k,), split="validation", protocol={})
+    return {f"{name.partition('@')[0]}@{cutoff}": value for name, value in evaluation.metrics.items()}
 
 
 def _closed_form(model: Any) -> bool:
@@ -331,7 +336,7 @@ def _closed_form(model: Any) -> bool:
 
 def _extended(log: Log, new: Log) -> tuple[Log, int]:
     """The old log with the new events behind, and how many events on unknown items were left out."""
-    users = Vocabulary([*log.users.ids.to_list(), *new.users.ids.to_list()])
+    users = log.users.extended(new.users.ids)
     values = log.items.indices(new.items.ids)[new.histories.values]
     known = new.histories.with_values(values).where(values >= 0)
     joined = join_histories(len(users), (users.indices(log.users.ids), log.histories), (users.indices(new.users.ids), known))

@@ -65,6 +65,11 @@ class Recommender:
         """Size of the catalogue that answers come from."""
         return len(self.log.items)
 
+    @property
+    def trained_users(self) -> int:
+        """Users that the model was fitted with; people added by an update come behind them and are strangers to it."""
+        return int(self.card.get("data", {}).get("users", len(self.log.users)))
+
     @cached_property
     def trie(self) -> CodeTrie:
         """The catalogue's codes as a search tree, for models that generate codes."""
@@ -215,6 +220,7 @@ class Recommender:
         allowed: np.ndarray | None = None,
         include_seen: bool = False,
     ) -> RankedLists:
+        users = np.where(users < self.trained_users, users, -1)
         size = 512 if self.codes is None else 64
         parts = []
         for start in range(0, len(histories), size):

@@ -99,8 +99,8 @@ def _write_log(folder: Path, log: Log) -> None:
 
 
 def _read_log(folder: Path) -> Log:
-    users = Vocabulary(pl.read_parquet(folder / "users.parquet")["id"])
-    items = Vocabulary(pl.read_parquet(folder / "items.parquet")["id"])
+    users = Vocabulary.in_order(pl.read_parquet(folder / "users.parquet")["id"])
+    items = Vocabulary.in_order(pl.read_parquet(folder / "items.parquet")["id"])
     events = pl.read_parquet(folder / "log.parquet")
     offsets = np.searchsorted(events["user"].to_numpy(), np.arange(len(users) + 1)).astype(np.int64)
     extras = {name: events[name].to_numpy(writable=True) if name in events.columns else None for name in ("time", "weight")}

@@ -1,4 +1,4 @@
-"""`Vocabulary`: raw ids (text or integers) ↔ indices 0 … n-1, in ascending order of the raw id."""
+"""`Vocabulary`: raw ids (text or integers) ↔ indices 0 … n-1, in ascending order of the raw id unless it was extended later."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ class Vocabulary:
     def __init__(self, ids: pl.Series | Iterable[RawId]) -> None:
         series = ids if isinstance(ids, pl.Series) else _series(ids)
         self._ids = series.drop_nulls().unique().sort().rename("id")
+
+    @classmethod
+    def in_order(cls, ids: pl.Series) -> Vocabulary:
+        """A vocabulary that keeps the order of `ids`, which must be distinct: for reading back one that was extended."""
+        vocabulary = cls.__new__(cls)
+        vocabulary._ids = ids.rename("id")
+        return vocabulary
+
+    def extended(self, ids: pl.Series) -> Vocabulary:
+        """This vocabulary with further ids behind, in ascending order, so that every index stays what it was."""
+        given = self.series(ids)
+        both = self._ids if given.dtype == self._ids.dtype else self._ids.cast(pl.String)
+        new = given.filter(~given.is_in(both.implode())).unique().sort()
+        return Vocabulary.in_order(pl.concat([both, new.rename("id")]))
 
     def __len__(self) -> int:
         return len(self._ids)

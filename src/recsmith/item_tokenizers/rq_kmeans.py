@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from recsmith.errors import ArtifactError
+from recsmith.item_tokenizers.axes import principal_axes
 from recsmith.item_tokenizers.residual import ResidualConfig, ResidualTokenizer
 from recsmith.nn.quantizers import kmeans
 from recsmith.protocols import Progress
@@ -37,7 +37,7 @@ class RqKMeans(ResidualTokenizer):
     Config: ClassVar[type[ResidualConfig]] = RqKMeansConfig
 
     def _learn(self, vectors: Tensor, sizes: Sequence[int], *, seed: int, progress: Progress | None) -> list[Tensor]:
-        self._mean, self._axes = _principal_axes(vectors, self.config.components or vectors.shape[1])
+        self._mean, self._axes = principal_axes(vectors, self.config.components or vectors.shape[1])
         residual = self._latent(vectors)
         codebooks = []
         for level, size in enumerate(sizes):
@@ -64,17 +64,3 @@ class RqKMeans(ResidualTokenizer):
         if "mean" not in learned or "axes" not in learned:
             raise ArtifactError("the tokenizer's state lacks `mean` or `axes`; fit it again")
         self._mean, self._axes = learned["mean"], learned["axes"]
-
-
-def _principal_axes(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean `[dim]` and the `count` orthonormal directions of most variance, `[dim, count]` (all of them when dim is smaller)."""
-    mean = vectors.mean(0)
-    dim = vectors.shape[1]
-    if count >= dim:
-        return mean, torch.eye(dim)
-    covariance = torch.zeros(dim, dim, dtype=torch.float64)
-    for part in vectors.split(65_536):
-        centred = (part - mean).double()
-        covariance += centred.T @ centred
-    axes = torch.linalg.eigh(covariance)[1].flip(1)[:, :count]
-    return mean, axes.float().contiguous()

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsmith.config import Config
-from recsmith.nn.bags import distinct
-from recsmith.nn.packed import row_ids
+from recsmith.nn.bags import distinct, multinomial_loss, unit_weights
 from recsmith.protocols import HistoryBatch
 
 
@@ -67,7 +66,7 @@ class MultVae(nn.Module):
         logits = self._decode(mean + noise * torch.exp(0.5 * log_variance))
         filled = (offsets.diff() > 0).to(mean.dtype)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-        return (_negative_log_likelihood(logits, items, offsets) + self._annealed(step) * (divergence * filled).sum()) / max(len(batch), 1)
+        return (multinomial_loss(logits, items, offsets) + self._annealed(step) * (divergence * filled).sum()) / max(len(batch), 1)
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: the decoder's logits at the mean of the encoded history."""
@@ -76,8 +75,7 @@ class MultVae(nn.Module):
 
     def _encode(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Packed distinct items → mean and log-variance, `[batch, dim]` each."""
-        lengths = offsets.diff()
-        weights = lengths.clamp(min=1).to(self.bias.dtype).rsqrt()[row_ids(offsets, tokens=len(items))]
+        weights = unit_weights(offsets, tokens=len(items), dtype=self.bias.dtype)
         weights = functional.dropout(weights, self.config.dropout, self.training)
         hidden = torch.tanh(self.embedding(items, offsets, weights) + self.bias)
         for layer in self.encoder:
@@ -99,9 +97,3 @@ class MultVae(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_normal_(module.weight)
                 nn.init.trunc_normal_(module.bias, std=0.001)
-
-
-def _negative_log_likelihood(logits: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
-    """Multinomial, summed over all items of all rows: `Σ (log Σ exp logits - logit)`."""
-    chosen = logits[row_ids(offsets, tokens=len(items)), items]
-    return (logits.logsumexp(1) * offsets.diff()).sum() - chosen.sum()

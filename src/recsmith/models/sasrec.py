@@ -28,7 +28,7 @@ class SasrecConfig(Config):
     """Attention heads; must divide `dim`."""
     hidden: int = Field(256, ge=1)
     """Width of the feed-forward layers."""
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     """Share of values dropped, in the input and the two parts of each block."""
     attention_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of attention weights dropped."""

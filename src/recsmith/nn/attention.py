@@ -1,4 +1,4 @@
-"""Causal self-attention and transformer blocks on packed tokens: attention runs in dense blocks, all else without padding."""
+"""Self-attention, causal or to both sides, and transformer blocks on packed tokens: attention runs in dense blocks, all else without padding."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Norm = Literal["pre", "post"]
 _LONGEST_PLAIN = 128
 
 
-class CausalSelfAttention(nn.Module):
-    """Multi-head attention in which a token sees itself and what came before it in its row. `[token, dim]` → `[token, dim]`."""
+class SelfAttention(nn.Module):
+    """Multi-head attention in which a token sees all tokens of its row. `[token, dim]` → `[token, dim]`."""
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -28,24 +28,38 @@ class CausalSelfAttention(nn.Module):
         self.project_out = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, plan: Plan) -> Tensor:
-        # padding stands to the right of every true token of its row, so the causal mask hides it and no other mask is needed
-        return self.project_out(plan.unpad([self._attend(block) for block in plan.pad(self.project_in(tokens))]))
+        blocks = plan.pad(self.project_in(tokens))
+        return self.project_out(plan.unpad([self._attend(block, self._unseen(plan, number)) for number, block in enumerate(blocks)]))
 
-    def _attend(self, block: Tensor) -> Tensor:
+    def _attend(self, block: Tensor, unseen: Tensor | None) -> Tensor:
         rows, length, width = block.shape
         query, key, value = block.view(rows, length, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)
-        return self._mix(query, key, value).transpose(1, 2).reshape(rows, length, width // 3)
+        return self._mix(query, key, value, unseen).transpose(1, 2).reshape(rows, length, width // 3)
 
-    def _mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Causal attention, all `[rows, head, length, width of a head]`."""
+    def _unseen(self, plan: Plan, number: int) -> Tensor | None:
+        """Which keys block `number` hides from which queries, bool, broadcast to `[rows, head, length, length]`; None: causally, the later ones."""
+        return ~plan.mask(number)[:, None, None, :]
+
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor | None) -> Tensor:
+        """Attention, all `[rows, head, length, width of a head]`."""
         share = self.dropout if self.training else 0.0
         length = query.shape[2]
         if query.device.type != "cpu" or length > _LONGEST_PLAIN:
-            return F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=share)
+            seen = None if unseen is None else ~unseen
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None, dropout_p=share)
         # for rows this short, torch's CPU kernels cost more than the plain products, above all in the backward pass
-        future = torch.ones(length, length, dtype=torch.bool).triu_(1)
-        weights = (query * query.shape[3] ** -0.5 @ key.transpose(2, 3)).masked_fill(future, float("-inf")).softmax(3)
+        if unseen is None:
+            unseen = torch.ones(length, length, dtype=torch.bool).triu_(1)
+        weights = (query * query.shape[3] ** -0.5 @ key.transpose(2, 3)).masked_fill(unseen, float("-inf")).softmax(3)
         return dropout(weights, share, training=self.training).to(value.dtype) @ value
+
+
+class CausalSelfAttention(SelfAttention):
+    """The same, but a token sees only itself and what came before it in its row."""
+
+    def _unseen(self, plan: Plan, number: int) -> Tensor | None:
+        # padding stands to the right of every true token of its row, so the causal mask hides it and no other mask is needed
+        return None
 
 
 class FeedForward(nn.Module):
@@ -65,11 +79,19 @@ class TransformerBlock(nn.Module):
     """Attention, then feed-forward, each with dropout, a residual path and layer norm before ("pre") or after it ("post")."""
 
     def __init__(
-        self, *, dim: int, heads: int, hidden: int, dropout: float = 0.0, attention_dropout: float = 0.0, norm: Norm = "pre"
+        self,
+        *,
+        dim: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        norm: Norm = "pre",
+        causal: bool = True,
     ) -> None:
         super().__init__()
         self.norm = norm
-        self.attention = CausalSelfAttention(dim=dim, heads=heads, dropout=attention_dropout)
+        self.attention = (CausalSelfAttention if causal else SelfAttention)(dim=dim, heads=heads, dropout=attention_dropout)
         self.feed_forward = FeedForward(dim=dim, hidden=hidden, dropout=dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
