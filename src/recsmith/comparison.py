@@ -13,6 +13,7 @@ import polars as pl
 from recsmith.artifacts import open_folder, read_json
 from recsmith.errors import DataError, UserError, suggestion
 from recsmith.evaluation import Evaluation
+from recsmith.evaluation.accuracy import ACCURACY
 from recsmith.evaluation.significance import RESAMPLES, Interval, PairedComparison, bootstrap_interval, compare_with_baseline
 from recsmith.protocols import Progress
 from recsmith.recommender import Recommender, load
@@ -44,12 +45,6 @@ class RunFigure:
     against_first: PairedComparison | None
     """None for the first run, and for a run that shares no case with it."""
 
-    def verdict(self) -> str:
-        """In words; marks say why a difference may have another cause than the system."""
-        if self.against_first is None:
-            return "not tested: no case in common" if self.run.marks else "baseline"
-        return self.against_first.sentence()
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,6 +61,17 @@ class Comparison:
     def comparable(self) -> bool:
         """Whether all runs have the same data, protocol and cases."""
         return not any(figure.run.marks for figure in self.figures)
+
+    def verdict(self, figure: RunFigure) -> str:
+        """The result of a run in words: `better` or `worse` for accuracy, `higher` or `lower` for what is neither good nor bad."""
+        if figure is self.figures[0]:
+            return "baseline"
+        if figure.against_first is None:
+            return "not tested: no user in common"
+        word, sentence = figure.against_first.verdict, figure.against_first.sentence()
+        if self.metric.partition("@")[0] not in ACCURACY:
+            return sentence
+        return sentence.replace(word, {"higher": "better", "lower": "worse"}.get(word, word), 1)
 
 
 def compare_runs(

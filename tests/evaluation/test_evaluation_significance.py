@@ -122,7 +122,7 @@ def test_a_family_of_comparisons() -> None:
     random = np.random.default_rng(7)
     first, second = paired_hits(random, 0.20, 0.30)
     found = compare_with_baseline(first, {"up": second, "same": first.copy(), "down": np.zeros(USERS), "noise": random.permutation(first)})
-    assert [comparison.verdict for comparison in found.values()] == ["better", "identical", "worse", "no difference shown"]
+    assert [comparison.verdict for comparison in found.values()] == ["higher", "identical", "lower", "no difference shown"]
     up, noise = found["up"], found["noise"]
     assert up.difference == pytest.approx(second.mean() - first.mean())
     assert up.interval.low < up.difference < up.interval.high
@@ -130,7 +130,7 @@ def test_a_family_of_comparisons() -> None:
     assert noise.interval.low < 0 < noise.interval.high
     assert noise.sentence() == f"no difference shown; one of {noise.detectable:.4f} or more would have been, four times in five"
     assert found["same"].sentence() == "no difference shown: the same value in all 1,000 cases"
-    assert found["up"].sentence().startswith("better (adjusted p = ")
+    assert found["up"].sentence().startswith("higher (adjusted p = ")
 
 
 def test_the_detectable_effect_pays_for_every_comparison() -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "fit": "recsmith.cli.fit",
     "tune": "recsmith.cli.tune",
     "evaluate": "recsmith.cli.evaluate",
+    "compare": "recsmith.cli.compare",
     "recommend": "recsmith.cli.recommend",
     "card": "recsmith.cli.card",
     "systems": "recsmith.cli.systems",

@@ -23,7 +23,7 @@ _BLOCK = 2_000_000
 _GROUPING_PAYS = 8
 """Drawing a count costs about this many times what drawing one case costs."""
 
-Verdict = Literal["better", "worse", "no difference shown", "identical"]
+Verdict = Literal["higher", "lower", "no difference shown", "identical"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class PairedComparison:
 
     @property
     def verdict(self) -> Verdict:
-        """`better` and `worse` say that the value is higher or lower, which is not for every metric a virtue or a fault."""
+        """`higher` and `lower` stand for a difference that was shown; which of them is good depends on the metric."""
         if self.adjusted_p <= self.alpha:
-            return "better" if self.difference > 0 else "worse"
+            return "higher" if self.difference > 0 else "lower"
         return "identical" if self.difference == self.interval.low == self.interval.high == 0 else "no difference shown"
 
     def sentence(self) -> str:

@@ -1,0 +1,106 @@
+"""`recsmith compare`: is the difference between runs more than chance? Paired, with intervals, against the first run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from recsmith.cli import display, options
+
+if TYPE_CHECKING:
+    from recsmith.comparison import Comparison, RunFigure
+    from recsmith.evaluation.significance import Interval
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Folders of two runs or more; the first is the baseline.")],
+    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="Any metric with a value per user, with its cutoff.")] = "NDCG@10",
+    split: Annotated[Literal["test", "validation"], typer.Option("--split", help="Which held-out events to predict.")] = "test",
+    force: Annotated[bool, typer.Option("--force", help="Show runs of different data or protocol too; they are marked.")] = False,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Runs against the first, user by user: bootstrap intervals, sign-flip tests corrected by Holm, and what would have been seen.
+
+    Example: recsmith compare runs/sasrec-ml runs/tiger-ml runs/popularity-ml --metric Recall@10
+    """
+    from recsmith.comparison import compare_runs
+
+    with display.showing_progress() as progress:
+        comparison = compare_runs(runs, metric=metric, split=split, force=force, seed=seed, progress=progress)
+    if as_json:
+        display.print_json(_document(comparison))
+    else:
+        _show(comparison)
+
+
+def _show(comparison: Comparison) -> None:
+    level = f"{1 - comparison.alpha:.0%}"
+    headings = ["run", comparison.metric, f"{level} interval", "difference", f"{level} interval ", "p (Holm)", "verdict"]
+    display.print_table(headings, [_row(comparison, figure) for figure in comparison.figures])
+    first = comparison.figures[0].run
+    display.say(
+        f"{comparison.split}, {first.evaluation.cases:,} users, {first.evaluation.protocol.get('name')}; paired differences to {first.name}; "
+        f"{comparison.resamples:,} resamples, seed {comparison.seed}"
+    )
+    for figure in comparison.figures:
+        if figure.run.marks:
+            pairs = 0 if figure.against_first is None else figure.against_first.pairs
+            marks = "; ".join(figure.run.marks)
+            display.note(f"{figure.run.name} is not comparable with {first.name} ({marks}); tested on {pairs:,} users in common")
+
+
+def _row(comparison: Comparison, figure: RunFigure) -> list[Any]:
+    test = figure.against_first
+    name = figure.run.name + (" (not comparable)" if figure.run.marks else "")
+    measured = [name, figure.mean, _range(figure.interval)]
+    if test is None:
+        return [*measured, None, None, None, comparison.verdict(figure)]
+    return [*measured, test.difference, _range(test.interval), test.adjusted_p, comparison.verdict(figure)]
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.4f} … {interval.high:.4f}"
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "metric": comparison.metric,
+        "split": comparison.split,
+        "comparable": comparison.comparable,
+        "level": 1 - comparison.alpha,
+        "correction": "holm",
+        "resamples": comparison.resamples,
+        "seed": comparison.seed,
+        "runs": [_result(comparison, figure) for figure in comparison.figures],
+    }
+
+
+def _result(comparison: Comparison, figure: RunFigure) -> dict[str, Any]:
+    run, test = figure.run, figure.against_first
+    against = test and {
+        "pairs": test.pairs,
+        "difference": test.difference,
+        "interval": [test.interval.low, test.interval.high],
+        "p": test.p_value,
+        "p_holm": test.adjusted_p,
+        "effect_size": test.effect_size,
+        "smallest_detectable": test.detectable,
+    }
+    return {
+        "run": run.name,
+        "recipe": run.card.get("recipe"),
+        "data": run.card.get("data", {}),
+        "protocol": run.evaluation.protocol,
+        "cases": run.evaluation.cases,
+        "value": figure.mean,
+        "interval": [figure.interval.low, figure.interval.high],
+        "against_first": against,
+        "verdict": comparison.verdict(figure),
+        "not_comparable_because": list(run.marks),
+    }
