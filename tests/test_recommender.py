@@ -11,16 +11,24 @@ import pytest
 import recsmith
 from recsmith import Dataset
 from recsmith.errors import ArtifactError, ConfigError, DataError, StorageError, UserError
-from recsmith.recipe import load_recipe, recipe_names
+from recsmith.recipe import load_recipe
+from recsmith.recipe_files import recipe_names
 from recsmith.recommender import Recommender
 
 QUICK = {
     "popularity": {},
     "item-knn": {},
     "ease": {},
+    "mult-dae": {"training": {"epochs": 2}, "model": {"hidden": [16]}},
+    "cdae": {"training": {"epochs": 2}, "model": {"dim": 8, "user_slots": 64}},
     "mult-vae": {"training": {"epochs": 2}},
+    "recvae": {"training": {"epochs": 2}, "model": {"hidden": 16, "dim": 8}},
+    "diffrec": {"training": {"epochs": 2}, "model": {"hidden": [16]}},
     "gru4rec": {"training": {"epochs": 2}},
     "sasrec": {"training": {"epochs": 2}},
+    "bert4rec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "lrurec": {"training": {"epochs": 2}, "model": {"dim": 16, "state": 16, "layers": 1, "hidden": 32}},
+    "hstu": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1}},
     "tiger": {
         "training": {"epochs": 2},
         "encoder": {"name": "tfidf"},
@@ -53,7 +61,7 @@ def fitted(request: pytest.FixtureRequest, data: Dataset) -> Recommender:
 
 
 def test_every_recipe_is_tried_here() -> None:
-    assert set(QUICK) | {"tiger-paper"} == set(recipe_names())
+    assert set(QUICK) | {"tiger-paper", "tiger-published-ids"} == set(recipe_names())
 
 
 def test_users_histories_and_the_unknown(fitted: Recommender) -> None:

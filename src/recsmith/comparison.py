@@ -29,7 +29,7 @@ class MeasuredRun:
     card: Mapping[str, Any]
     evaluation: Evaluation
     cases: pl.DataFrame
-    """`user_id` and `targets`, both as text; one row per value in `evaluation.per_case`."""
+    """`user_id` (null for people unseen in training) and `targets`, both as text; one row per value in `evaluation.per_case`."""
     marks: tuple[str, ...] = ()
     """In what this run differs from the first so that the figures are not comparable; empty when they are."""
 
@@ -63,15 +63,22 @@ class Comparison:
         return not any(figure.run.marks for figure in self.figures)
 
     def verdict(self, figure: RunFigure) -> str:
-        """The result of a run in words: `better` or `worse` for accuracy, `higher` or `lower` for what is neither good nor bad."""
+        """`better` or `worse` for accuracy, `higher` or `lower` for what is neither good nor bad in itself; or why there is neither."""
         if figure is self.figures[0]:
             return "baseline"
         if figure.against_first is None:
             return "not tested: no user in common"
-        word, sentence = figure.against_first.verdict, figure.against_first.sentence()
-        if self.metric.partition("@")[0] not in ACCURACY:
-            return sentence
-        return sentence.replace(word, {"higher": "better", "lower": "worse"}.get(word, word), 1)
+        return self._word(figure.against_first.verdict)
+
+    def sentence(self, figure: RunFigure) -> str:
+        """The verdict with its p, or with the difference that could have been seen."""
+        if figure.against_first is None:
+            return self.verdict(figure)
+        return figure.against_first.sentence().replace(figure.against_first.verdict, self.verdict(figure), 1)
+
+    def _word(self, verdict: str) -> str:
+        accuracy = self.metric.partition("@")[0] in ACCURACY
+        return {"higher": "better", "lower": "worse"}.get(verdict, verdict) if accuracy else verdict
 
 
 def compare_runs(
@@ -98,10 +105,13 @@ def measure_run(recommender: Recommender, folder: str | Path, split: str, *, pro
     """Full-catalogue evaluation of one run, with its cases by raw id."""
     evaluation = recommender.evaluate(split, progress=progress)
     asked = getattr(recommender.split(), evaluation.split)
-    users, items = recommender.log.users.raw(asked.users), recommender.log.items.raw(asked.targets.values)
-    targets = pl.DataFrame({"case": asked.targets.rows, "item": items.cast(pl.String)}).group_by("case", maintain_order=True)
-    joined = targets.agg(pl.col("item").str.join("\n")).sort("case")["item"]
-    cases = pl.DataFrame({"user_id": users.cast(pl.String), "targets": joined})
+    users = recommender.log.users.raw(np.maximum(asked.users, 0)).cast(pl.String)
+    items = recommender.log.items.raw(asked.targets.values).cast(pl.String)
+    targets = pl.DataFrame({"case": asked.targets.rows, "item": items}).group_by("case", maintain_order=True)
+    joined = targets.agg(pl.col("item").str.join("\n"))["item"]
+    cases = pl.DataFrame({"user_id": users, "targets": joined}).with_columns(
+        pl.when(pl.Series(asked.users >= 0)).then("user_id").alias("user_id")
+    )
     return MeasuredRun(str(folder), recommender.card, evaluation, cases)
 
 

@@ -29,9 +29,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sasrec": {"training": {"epochs": 40, "patience": 4, "minutes": 0.75}},
     "tiger": {
         "validation_cases": 500,
-        "model": {"dim": 64, "heads": 4, "head_dim": 16, "ff_dim": 256},
+        "model": {"dim": 64, "heads": 4, "head_dim": 16, "ff_dim": 256, "dropout": 0.05, "head": "untied"},
         "tokenizer": {"levels": 2, "size": 64},
-        "training": {"epochs": 20, "batch_size": 64, "learning_rate": 0.003, "warmup_steps": 100, "validate_every": 4, "minutes": 2.25},
+        "training": {"epochs": 20, "batch_size": 64, "learning_rate": 0.004, "warmup_steps": 50, "validate_every": 4, "minutes": 2.5},
         "decoding": {"beams": 20},
     },
 }

@@ -16,14 +16,14 @@ from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
 from recsmith.data import Cases, Dataset, ItemCodes, Log, Split, join_histories, popularity, split_log
 from recsmith.data.validation import require_two_users
-from recsmith.encoders import encode_texts
+from recsmith.encoders import EncoderConfig, encode_texts
 from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
 from recsmith.evaluation import evaluate_answer
-from recsmith.protocols import ItemTokenizer, Progress
+from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Progress
 from recsmith.recipe import Recipe, load_recipe
 from recsmith.recommender import Recommender, build_model, build_tokenizer, runtime_of
 from recsmith.seeding import derive_seed, generator
-from recsmith.training import TrainingResult, train
+from recsmith.training import Message, TrainingResult, train
 from recsmith.training import update as train_more
 
 Settings = Mapping[str, Any]
@@ -50,17 +50,18 @@ def fit(
     out: str | Path | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    message: Message | None = None,
     command: str | None = None,
 ) -> Recommender:
     """Fit a recipe on the training part of `data`.
 
     With `out` the run is written there, training checkpoints beside it, and the same call after a kill goes on where it stopped.
     Raises `ConfigError` or `DataError` for what does not fit, and `TrainingInterruptedError` after Ctrl-C, when `out` has been
-    written with the best weights so far. `settings` are nested as in a recipe file: `{"model": {"dim": 32}}`.
+    written with the best weights so far. `progress` is told how far the work is, `message` a line per validation. `settings` are nested as in a recipe file: `{"model": {"dim": 32}}`.
     """
     recipe = resolve_recipe(recipe, settings)
     prepared = prepare(recipe, data, seed=seed, progress=progress)
-    return _fit_prepared(recipe, data, prepared, seed=seed, out=_path(out), progress=progress, command=command)
+    return _fit_prepared(recipe, data, prepared, seed=seed, out=_path(out), progress=progress, message=message, command=command)
 
 
 def run(
@@ -71,10 +72,11 @@ def run(
     seed: int = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    message: Message | None = None,
     command: str | None = None,
 ) -> dict[str, Any]:
     """`fit`, then full-ranking validation and test, then the card; returns the card, which also stands in `out`."""
-    recommender = fit(recipe, data, seed=seed, out=out, settings=settings, progress=progress, command=command)
+    recommender = fit(recipe, data, seed=seed, out=out, settings=settings, progress=progress, message=message, command=command)
     measure(recommender, progress=progress)
     recommender.save(out)
     return recommender.card
@@ -150,6 +152,7 @@ def train_prepared(
     seed: int,
     checkpoint_folder: Path | None = None,
     progress: Progress | None = None,
+    message: Message | None = None,
 ) -> tuple[torch.nn.Module, TrainingResult | None]:
     """The trained generator, and how gradient training went (None for closed-form models)."""
     torch.manual_seed(derive_seed(seed, "weights"))
@@ -166,6 +169,7 @@ def train_prepared(
         users=np.arange(len(prepared.split.train)),
         checkpoint_folder=checkpoint_folder,
         progress=progress,
+        message=message,
         seed=seed,
     )
     return model.eval(), result
@@ -179,11 +183,12 @@ def _fit_prepared(
     seed: int,
     out: Path | None,
     progress: Progress | None,
+    message: Message | None,
     command: str | None,
 ) -> Recommender:
     checkpoints = None if out is None else out.with_name(f".{out.name}.training")
     started = time.perf_counter()
-    model, result = train_prepared(recipe, prepared, seed=seed, checkpoint_folder=checkpoints, progress=progress)
+    model, result = train_prepared(recipe, prepared, seed=seed, checkpoint_folder=checkpoints, progress=progress, message=message)
     recommender = build_recommender(recipe, data, prepared, model, result, seed=seed, command=command)
     card = recommender.card
     card["seconds"]["fit"] = time.perf_counter() - started
@@ -266,22 +271,41 @@ def _tokenize(
     facts: dict[str, Any],
     seconds: dict[str, float],
 ) -> tuple[ItemCodes, ItemTokenizer]:
-    if recipe.encoder is None or recipe.tokenizer is None:
+    assert recipe.tokenizer is not None
+    tokenizer = build_tokenizer(recipe.tokenizer)
+    vectors = np.empty((len(log.items), 0), dtype=np.float32)
+    if isinstance(tokenizer, BoundItemTokenizer):
+        tokenizer.bind(log.items.ids, data.catalogue)
+    elif recipe.encoder is None:
         raise ConfigError(f"recipe `{recipe.name}` has a [tokenizer] but no [encoder]; add a section [encoder]")
+    if recipe.encoder is not None:
+        vectors = _item_vectors(recipe, recipe.encoder, data, log, progress=progress, facts=facts, seconds=seconds)
+    started = time.perf_counter()
+    codes = tokenizer.fit(vectors, seed=derive_seed(seed, "tokenizer"), progress=progress)
+    seconds["tokenize items"] = time.perf_counter() - started
+    facts["tokenizer"] = {"name": recipe.tokenizer.name, **tokenizer.figures()}
+    return codes, tokenizer
+
+
+def _item_vectors(
+    recipe: Recipe,
+    encoder: EncoderConfig,
+    data: Dataset,
+    log: Log,
+    *,
+    progress: Progress | None,
+    facts: dict[str, Any],
+    seconds: dict[str, float],
+) -> np.ndarray:
     if data.catalogue is None:
         raise DataError(
             f"`{recipe.name}` makes item codes from item texts, but `{data.name}` has no catalogue; give a folder with an items file"
         )
     texts = data.catalogue.texts(log.items.ids, template=recipe.text)
-    encoded = encode_texts(texts, recipe.encoder, progress=progress)
+    encoded = encode_texts(texts, encoder, progress=progress)
     facts["encoder"] = {"name": encoded.encoder_name, "text": recipe.text or data.catalogue.default_template(), "cached": encoded.cached}
     seconds["encode texts"] = encoded.seconds
-    started = time.perf_counter()
-    tokenizer = build_tokenizer(recipe.tokenizer)
-    codes = tokenizer.fit(encoded.vectors, seed=derive_seed(seed, "tokenizer"), progress=progress)
-    seconds["tokenize items"] = time.perf_counter() - started
-    facts["tokenizer"] = {"name": recipe.tokenizer.name, **tokenizer.figures()}
-    return codes, tokenizer
+    return encoded.vectors
 
 
 def _data_facts(data: Dataset, log: Log, split: Split) -> dict[str, Any]:

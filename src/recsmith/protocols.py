@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     import torch
     from torch import Tensor
 
     from recsmith.config import Config
-    from recsmith.data import Cases, Histories, ItemCodes
+    from recsmith.data import Cases, Catalogue, Histories, ItemCodes
 
 
 # ---- values -----------------------------------------------------------------------------------------------------------
@@ -165,4 +166,13 @@ class ItemTokenizer(Protocol):
 
     def figures(self) -> dict[str, Any]:
         """Collision rate, usage and entropy per level, … of the last fit, for the card."""
+        ...
+
+
+@runtime_checkable
+class BoundItemTokenizer(Protocol):
+    """An item tokenizer that looks items up by raw id: `bind` comes before `fit` and `assign`, and vectors need not be given (dim 0)."""
+
+    def bind(self, item_ids: pl.Series, catalogue: Catalogue | None) -> None:
+        """Whose codes the next call asks for: raw ids, one per row of its vectors."""
         ...

@@ -13,6 +13,7 @@ from recsmith.encoders import EncoderConfig
 from recsmith.errors import ConfigError, UserError, suggestion
 from recsmith.item_tokenizers import TOKENIZERS
 from recsmith.models import MODELS
+from recsmith.recipe_files import recipe_folder, recipe_names
 from recsmith.training import TrainingConfig
 
 
@@ -102,17 +103,6 @@ def _part(section: Mapping[str, Any], registry: Any, where: str) -> dict[str, An
     name = section.pop("name")
     config = registry.get(name).Config.parse(section, where=where)
     return {"name": name, "settings": config.model_dump(mode="json")}
-
-
-def recipe_folder() -> Path:
-    """Where our recipes lie: inside the installed package, or at the root of a checkout."""
-    packaged = Path(__file__).parent / "recipes"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "recipes"
-
-
-def recipe_names() -> list[str]:
-    """Names of our recipes, in alphabetical order."""
-    return sorted(path.stem for path in recipe_folder().glob("*.toml"))
 
 
 def load_recipe(name_or_path: str | Path, *, settings: Mapping[str, Any] | None = None) -> Recipe:

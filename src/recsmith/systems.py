@@ -146,7 +146,7 @@ def _cards(folder: Path) -> list[dict[str, Any]]:
 
 
 def _our_recipes() -> Path:
-    from recsmith.recipe import recipe_folder
+    from recsmith.recipe_files import recipe_folder
 
     return recipe_folder()
 

@@ -79,7 +79,7 @@ def test_summary_counts_everything(recipes: Path) -> None:
 
 
 def test_every_recipe_of_ours_is_listed() -> None:
-    from recsmith.recipe import recipe_names
+    from recsmith.recipe_files import recipe_names
 
     listed = {row.recipe for row in systems() if row.recipe}
     assert all(any(name == recipe or name.startswith(f"{recipe}-") for recipe in listed) for name in recipe_names())

@@ -113,6 +113,7 @@ def test_effects() -> None:
     assert detectable_effect(differences) == pytest.approx((1.959964 + 0.841621) / np.sqrt(3), rel=1e-5)
     assert np.isnan(effect_size(np.ones(4)))
     assert np.isnan(detectable_effect(np.ones(1)))
+    assert np.isnan(detectable_effect(np.ones(4)))
 
 
 # ---- against a baseline ---------------------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def test_undefined_cases_are_left_out_of_the_pair() -> None:
 
 def test_a_single_case_shows_nothing() -> None:
     found = compare_with_baseline(np.zeros(1), {"a": np.ones(1)})["a"]
-    assert (found.p_value, found.sentence()) == (1.0, "no difference shown: a single case shows nothing")
+    assert (found.p_value, found.sentence()) == (1.0, "no difference shown: too few cases to show any")
 
 
 @pytest.mark.parametrize(

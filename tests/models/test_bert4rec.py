@@ -15,16 +15,16 @@ SMALL = {"dim": 16, "layers": 1, "heads": 2, "hidden": 32, "dropout": 0.0, "max_
 
 class TestBert4Rec(ScoreModelTests):
     model_class = Bert4Rec
-    config = Bert4RecConfig.parse(SMALL)
+    config = Bert4RecConfig.parse({**SMALL, "mask_share": 0.3})
     sequential = True
-    steps = 250
+    steps = 200
 
 
 class TestBert4RecPreNormFromTheStart(ScoreModelTests):
     model_class = Bert4Rec
-    config = Bert4RecConfig.parse({**SMALL, "norm": "pre", "positions": "start"})
+    config = Bert4RecConfig.parse({**SMALL, "norm": "pre", "positions": "start", "mask_share": 0.3})
     sequential = True
-    steps = 250
+    steps = 200
 
 
 def model(seed: int = 0, **settings: object) -> Bert4Rec:
@@ -38,22 +38,22 @@ def walks(rows: int = 150) -> Histories:
 
 
 def test_learns_from_more_than_the_last_event() -> None:
-    bert = model(last_share=0.3)
-    train(bert, walks(), TrainingConfig(epochs=100, batch_size=50, learning_rate=0.01, device="cpu", precision="fp32"))
+    bert = model(last_share=0.5)
+    train(bert, walks(), TrainingConfig(epochs=40, batch_size=50, learning_rate=0.02, device="cpu", precision="fp32"))
     histories = walks()
     guesses = bert.score(to_batch(histories.drop_last())).argmax(1).numpy()
     assert (guesses == histories.values[histories.offsets[1:] - 1]).mean() > 0.65  # who looks at the last event alone reaches half
 
 
 def test_a_gap_is_filled_from_both_sides() -> None:
-    """The middle of x, ?, z is x + z: neither side alone tells it."""
-    rows = [[x, (x + z) % 10, z + 10] for x in range(10) for z in range(10)]
+    """Each pair of neighbours has a middle of its own: one side alone leaves four of them."""
+    rows = [[x, 4 + 4 * x + z, z] for x in range(4) for z in range(4)] * 4
     bert = model(mask_share=0.2, last_share=0.0)
-    train(bert, Histories.from_rows(rows), TrainingConfig(epochs=200, batch_size=50, learning_rate=0.01, device="cpu"))
+    train(bert, Histories.from_rows(rows), TrainingConfig(epochs=100, batch_size=32, learning_rate=0.01, device="cpu"))
     batch = to_batch(Histories.from_rows(rows))
     masked = torch.tensor([False, True, False]).repeat(len(rows))
     filled = (bert(batch.items, masked, batch.offsets) @ bert.items.weight.T + bert.bias).argmax(1)
-    assert (filled == batch.items[masked]).float().mean() > 0.65  # one side alone reaches a tenth
+    assert (filled == batch.items[masked]).float().mean() > 0.9  # one side alone reaches a quarter
 
 
 def test_masked_items_are_not_looked_at() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,18 +42,19 @@ def compare(
 
 def _show(comparison: Comparison) -> None:
     level = f"{1 - comparison.alpha:.0%}"
-    headings = ["run", comparison.metric, f"{level} interval", "difference", f"{level} interval ", "p (Holm)", "verdict"]
+    headings = ["run", comparison.metric, f"{level} interval", "difference", f"{level} interval ", "p (Holm)", "could see", "verdict"]
     display.print_table(headings, [_row(comparison, figure) for figure in comparison.figures])
     first = comparison.figures[0].run
+    protocol = first.evaluation.protocol.get("name")
     display.say(
-        f"{comparison.split}, {first.evaluation.cases:,} users, {first.evaluation.protocol.get('name')}; paired differences to {first.name}; "
-        f"{comparison.resamples:,} resamples, seed {comparison.seed}"
+        f"{comparison.split}, {first.evaluation.cases:,} users, {protocol}; {comparison.resamples:,} resamples, seed {comparison.seed}"
     )
+    display.say(f"difference: paired, to {first.name}; could see: the smallest that these users would have shown four times in five")
     for figure in comparison.figures:
         if figure.run.marks:
             pairs = 0 if figure.against_first is None else figure.against_first.pairs
             marks = "; ".join(figure.run.marks)
-            display.note(f"{figure.run.name} is not comparable with {first.name} ({marks}); tested on {pairs:,} users in common")
+            display.note(f"{figure.run.name} is not comparable with {first.name} ({marks}); tested on {pairs:,} user ids in common")
 
 
 def _row(comparison: Comparison, figure: RunFigure) -> list[Any]:
@@ -60,8 +62,9 @@ def _row(comparison: Comparison, figure: RunFigure) -> list[Any]:
     name = figure.run.name + (" (not comparable)" if figure.run.marks else "")
     measured = [name, figure.mean, _range(figure.interval)]
     if test is None:
-        return [*measured, None, None, None, comparison.verdict(figure)]
-    return [*measured, test.difference, _range(test.interval), test.adjusted_p, comparison.verdict(figure)]
+        return [*measured, None, None, None, None, comparison.verdict(figure)]
+    seen = None if math.isnan(test.detectable) else test.detectable
+    return [*measured, test.difference, _range(test.interval), test.adjusted_p, seen, comparison.verdict(figure)]
 
 
 def _range(interval: Interval) -> str:
@@ -102,5 +105,6 @@ def _result(comparison: Comparison, figure: RunFigure) -> dict[str, Any]:
         "interval": [figure.interval.low, figure.interval.high],
         "against_first": against,
         "verdict": comparison.verdict(figure),
+        "in_words": comparison.sentence(figure),
         "not_comparable_because": list(run.marks),
     }

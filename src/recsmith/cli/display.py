@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
-
-    from recsmith.protocols import Progress
-
 PATIENCE = 2.0
 """Seconds that work may take before a bar appears."""
 LINE_EVERY = 10.0
@@ -26,7 +23,7 @@ _EVERY_CUTOFF = ("Recall", "NDCG")
 
 
 @contextmanager
-def showing_progress() -> Iterator[Progress]:
+def showing_progress() -> Iterator[ProgressLines | ProgressBars]:
     """Yields a `Progress`: bars with time left on a terminal, a line now and then elsewhere; always on standard error."""
     if not sys.stderr.isatty():
         yield ProgressLines()
@@ -54,6 +51,10 @@ class ProgressLines:
         self._said = now
         print(f"{what}: {_amount(done, total)}{_left(now - self._started, done, total)}", file=sys.stderr, flush=True)
 
+    def message(self, line: str) -> None:
+        """A line of its own, at once."""
+        note(line)
+
 
 class ProgressBars:
     """Progress for terminals: one bar at a time, shown once the work has taken `PATIENCE` seconds."""
@@ -79,6 +80,13 @@ class ProgressBars:
             self._bars.stop()
         self._bars = self._task = None
         self._what = ""
+
+    def message(self, line: str) -> None:
+        """A line above the bar."""
+        if self._bars is None:
+            note(line)
+        else:
+            self._bars.console.print(line, highlight=False, markup=False)
 
     def _open(self, what: str, total: int) -> None:
         from rich.console import Console

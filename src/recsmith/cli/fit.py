@@ -31,7 +31,9 @@ def fit(
     chosen = load_recipe(recipe, settings=options.parse_settings(settings))
     source = options.read_data(data, columns)
     with display.showing_progress() as progress:
-        fitted = fitting.fit(chosen, source, out=out, seed=seed, progress=progress, command=options.command_line())
+        fitted = fitting.fit(
+            chosen, source, out=out, seed=seed, progress=progress, message=progress.message, command=options.command_line()
+        )
     seconds = fitted.card.get("seconds", {})
     if as_json:
         display.print_json({"run": str(out), "recipe": chosen.name, "data": fitted.card["data"], "seconds": seconds})

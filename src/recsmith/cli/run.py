@@ -36,7 +36,7 @@ def run(
     chosen = load_recipe(recipe, settings=options.parse_settings(settings))
     source = options.read_data(data, columns)
     with display.showing_progress() as progress:
-        card = fitting.run(chosen, source, out=out, seed=seed, progress=progress, command=options.command_line())
+        card = fitting.run(chosen, source, out=out, seed=seed, progress=progress, message=progress.message, command=options.command_line())
     if as_json:
         display.print_json({key: card.get(key) for key in JSON_KEYS})
     else:

@@ -55,7 +55,7 @@ class PairedComparison:
     """Standardised mean difference of the pairs; nan when all differences are equal."""
     detectable: float
     """Smallest true difference that these pairs would have shown with power .8, at the level that Holm leaves for the first rejection;
-    nan for a single pair."""
+    nan for a single pair and for equal differences."""
     alpha: float
     """Level of the verdict."""
 
@@ -78,7 +78,7 @@ class PairedComparison:
         if self.verdict != "no difference shown":
             return f"{self.verdict} (adjusted p = {self.adjusted_p:.2g})"
         if np.isnan(self.detectable):
-            return "no difference shown: a single case shows nothing"
+            return "no difference shown: too few cases to show any"
         return f"no difference shown; one of {self.detectable:.4f} or more would have been, four times in five"
 
 
@@ -160,13 +160,16 @@ def effect_size(differences: np.ndarray) -> float:
 def detectable_effect(differences: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Smallest true mean difference that a two-sided test of level `alpha` finds with probability `power`, given the pairs' spread.
 
-    By the normal approximation, (z of 1 - α/2 + z of power) x standard error; nan for a single pair.
+    By the normal approximation, (z of 1 - α/2 + z of power) x standard error; nan for a single pair or
+    differences that do not vary, which tell nothing of the spread.
     """
     _check_share(alpha, "alpha")
     _check_share(power, "power")
     known = _finite(np.asarray(differences, dtype=np.float64), "the differences")
     normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * _spread(known) / len(known) ** 0.5
+    z = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
+    spread = _spread(known)
+    return z * spread / len(known) ** 0.5 if spread > 0 else float("nan")
 
 
 def _compare(
@@ -200,7 +203,7 @@ def _resampled_means(values: np.ndarray, resamples: int, random: np.random.Gener
             yield random.multinomial(len(values), counts / len(values), size=size) @ distinct / len(values)
         return
     for size in _blocks(resamples, len(values)):
-        yield values[random.integers(0, len(values), size=(size, len(values)))].mean(axis=1)
+        yield values[random.integers(0, len(values), size=(size, len(values)), dtype=np.int32)].mean(axis=1)
 
 
 def _signed_sums(sizes: np.ndarray, resamples: int, random: np.random.Generator) -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recsmith.registry import Registry
 
 if TYPE_CHECKING:
+    from recsmith.item_tokenizers.card import tokenizer_card
     from recsmith.item_tokenizers.collisions import assign_new, with_collision_level
     from recsmith.item_tokenizers.figures import code_figures
     from recsmith.item_tokenizers.vectors import checked_vectors
@@ -17,15 +18,20 @@ TOKENIZERS = Registry(
     {
         "rq-kmeans": "recsmith.item_tokenizers.rq_kmeans:RqKMeans",
         "rq-vae": "recsmith.item_tokenizers.rq_vae:RqVae",
+        "pq": "recsmith.item_tokenizers.product:ProductCodes",
+        "hierarchical": "recsmith.item_tokenizers.hierarchical:HierarchicalKMeans",
+        "random": "recsmith.item_tokenizers.random_codes:RandomCodes",
+        "given": "recsmith.item_tokenizers.given:GivenCodes",
     },
 )
 
-__all__ = ["TOKENIZERS", "assign_new", "checked_vectors", "code_figures", "with_collision_level"]
+__all__ = ["TOKENIZERS", "assign_new", "checked_vectors", "code_figures", "tokenizer_card", "with_collision_level"]
 
 _HOMES = {
     "assign_new": "recsmith.item_tokenizers.collisions",
     "with_collision_level": "recsmith.item_tokenizers.collisions",
     "code_figures": "recsmith.item_tokenizers.figures",
+    "tokenizer_card": "recsmith.item_tokenizers.card",
     "checked_vectors": "recsmith.item_tokenizers.vectors",
 }
 

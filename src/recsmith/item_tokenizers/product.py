@@ -40,6 +40,8 @@ class ProductCodes(ResidualTokenizer):
     """
 
     Config: ClassVar[type[ResidualConfig]] = ProductConfig
+    _mean: Tensor
+    _rotation: Tensor
 
     def _learn(self, vectors: Tensor, sizes: Sequence[int], *, seed: int, progress: Progress | None) -> list[Tensor]:
         self._rotate(vectors, len(sizes))

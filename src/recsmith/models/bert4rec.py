@@ -104,7 +104,8 @@ class Bert4Rec(nn.Module):
         plan = Plan.of(offsets)
         for block in self.blocks:
             tokens = block(tokens, plan)
-        return self.head_norm(F.gelu(self.head(tokens[masked.nonzero().squeeze(1)])))
+        filled = F.gelu(self.head(tokens[masked.nonzero().squeeze(1)]))
+        return self.head_norm(filled.to(tokens.dtype))  # where the product was rounded, the loss is not
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy of the masked items over the whole catalogue; 0 for a batch without events."""

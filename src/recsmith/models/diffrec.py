@@ -65,6 +65,9 @@ class DiffRec(nn.Module):
     answers: ClassVar[Literal["scores"]] = "scores"
     learns: ClassVar[Literal["gradient"]] = "gradient"
 
+    step_weights: Tensor
+    """Weight of each diffusion step in the loss, `[step]`."""
+
     def __init__(self, config: DiffRecConfig, *, items: int) -> None:
         super().__init__()
         self.config = config

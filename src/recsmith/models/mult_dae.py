@@ -45,9 +45,10 @@ class MultDae(nn.Module):
         self.items = items
         self.first = BagLinear(items, config.hidden[0])
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise([*config.hidden, *reversed(config.hidden[:-1]), items]))
-        for layer in self.layers:
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.trunc_normal_(layer.bias, std=0.001)
+        for module in self.layers.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+                nn.init.trunc_normal_(module.bias, std=0.001)
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Negative log-likelihood of the history's items given a part of them, mean over rows (empty rows count as 0)."""

@@ -141,7 +141,7 @@ class _Encoder(nn.Module):
         for layer, norm in zip(self.layers, self.norms[1:], strict=True):
             hidden = norm(functional.silu(layer(hidden) + before))
             before = before + hidden
-        return self.mean(hidden), self.log_variance(hidden)
+        return self.mean(hidden).float(), self.log_variance(hidden).float()  # densities need the digits that bf16 has not
 
 
 def log_normal(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

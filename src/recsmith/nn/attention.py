@@ -1,4 +1,4 @@
-"""Self-attention, causal or to both sides, and transformer blocks on packed tokens: attention runs in dense blocks, all else without padding."""
+"""Self-attention, causal or not, and transformer blocks on packed tokens: attention runs in dense blocks, all else without padding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SelfAttention(nn.Module):
         return self._mix(query, key, value, unseen).transpose(1, 2).reshape(rows, length, width // 3)
 
     def _unseen(self, plan: Plan, number: int) -> Tensor | None:
-        """Which keys block `number` hides from which queries, bool, broadcast to `[rows, head, length, length]`; None: causally, the later ones."""
+        """Which keys are hidden from which queries in block `number`, bool `[rows, 1, 1, length]`; None: the later ones of each query."""
         return ~plan.mask(number)[:, None, None, :]
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor | None) -> Tensor:

@@ -1,0 +1,195 @@
+"""`recsmith tokens`: look at a run's semantic IDs, give codes to new items, compare two runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsmith.cli import display, options
+from recsmith.errors import StorageError, UserError, suggestion
+
+if TYPE_CHECKING:
+    import polars as pl
+
+app = typer.Typer(add_completion=False)
+
+_SHARES = {
+    "prefix_purity": "items of their prefix's commonest category",
+    "neighbour_overlap": "nearest neighbours with the same prefix",
+    "co_occurrence": "consecutive events with the same prefix",
+}
+
+
+@app.callback()
+def tokens() -> None:
+    """Semantic IDs: what they are worth, codes for new items, what changed between runs.
+
+    Example: recsmith tokens inspect runs/tiger-ml
+    """
+
+
+@app.command()
+def inspect(
+    run: options.Run,
+    branches: Annotated[int, typer.Option("--branches", min=0, help="First codes of the code tree that are shown.")] = 6,
+    as_json: options.Json = False,
+) -> None:
+    """Collisions, usage and entropy per level; purity, neighbours and co-occurrence against random codes; the code tree with titles.
+
+    Example: recsmith tokens inspect runs/tiger-ml
+    """
+    from recsmith.run_folder import read_run
+    from recsmith.tokens import inspect_tokens
+
+    state = read_run(run)
+    with display.showing_progress() as progress:
+        report = {"run": str(run), **inspect_tokens(state, branches=branches, progress=progress)}
+    if as_json:
+        display.print_json(report)
+    else:
+        _show_report(report)
+
+
+@app.command()
+def assign(
+    run: options.Run,
+    items: Annotated[Path, typer.Option("--items", metavar="FILE", help="Table of items with the columns of the run's item texts.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Codes of the new items: .parquet, .csv or .jsonl.")],
+    as_json: options.Json = False,
+) -> None:
+    """Codes for items that the run does not know, from their texts, without retraining; and what that does to collisions.
+
+    Texts are made and encoded as the run recorded it. Items that the run knows keep their codes and are not written.
+
+    Example: recsmith tokens assign runs/tiger-ml --items new-items.csv --out new-codes.parquet
+    """
+    from recsmith.cli.batch import FORMATS
+    from recsmith.data.readers.tables import read_catalogue
+    from recsmith.run_folder import read_run
+    from recsmith.tokens import assign_tokens
+
+    if out.suffix not in FORMATS:
+        raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
+    state = read_run(run)
+    catalogue = read_catalogue(items)
+    with display.showing_progress() as progress:
+        frame, facts = assign_tokens(state, catalogue, progress=progress)
+    _write(frame, out)
+    facts = {"run": str(run), "file": str(out), **facts}
+    if as_json:
+        display.print_json(facts)
+    else:
+        _show_assignment(facts)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="RUN", help="The earlier run.")],
+    new: Annotated[Path, typer.Argument(metavar="RUN", help="The later run.")],
+    as_json: options.Json = False,
+) -> None:
+    """Items added and removed, the share of the others whose codes changed, per level, and how much of the grouping is left.
+
+    Example: recsmith tokens diff runs/tiger-march runs/tiger-april
+    """
+    from recsmith.run_folder import read_run
+    from recsmith.tokens import diff_tokens
+
+    changes = {"old": str(old), "new": str(new), **diff_tokens(read_run(old), read_run(new))}
+    if as_json:
+        display.print_json(changes)
+    else:
+        _show_changes(changes)
+
+
+def _write(frame: pl.DataFrame, out: Path) -> None:
+    from polars.exceptions import PolarsError
+
+    from recsmith.cli.batch import FORMATS
+
+    draft = out.with_name(f".{out.name}.draft-{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        FORMATS[out.suffix](frame.lazy(), draft)
+        draft.replace(out)
+    except (OSError, PolarsError) as error:
+        draft.unlink(missing_ok=True)
+        raise StorageError(f"cannot write `{out}`: {error}; free some space or choose another place") from error
+
+
+# ---- for people ---------------------------------------------------------------------------------------------------------
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    figures = report["codes"]
+    settings = ", ".join(f"{name} = {value}" for name, value in report["tokenizer"].items() if name != "name")
+    display.say(f"{report['run']}: {figures['items']:,} items, tokenizer {report['tokenizer']['name']} ({settings})")
+    display.say(
+        f"{figures['collision_rate']:.1%} of the items share their learned codes with another, at most {figures['largest_collision']:,} "
+        f"the same; {figures['distinct_prefixes']:,} different learned ids; collision level of {figures['sizes'][-1]} codes"
+    )
+    rows = [
+        [level + 1, size, usage, entropy]
+        for level, (size, usage, entropy) in enumerate(zip(figures["sizes"][:-1], figures["usage"], figures["entropy_bits"], strict=True))
+    ]
+    display.print_table(["level", "codes", "in use", "entropy (bits)"], rows)
+    measured = [name for name in _SHARES if report[name] is not None]
+    lines = [
+        [_SHARES[name], depth + 1, share, report[name]["random"][depth], report[name]["lift"][depth]]
+        for name in measured
+        for depth, share in enumerate(report[name]["levels"])
+    ]
+    if lines:
+        display.print_table(["share of …", "codes of the prefix", "here", "codes dealt at random", "ratio"], lines)
+    for node in report["tree"]:
+        _show_node(node, "")
+    for text in report["notes"]:
+        display.note(text)
+
+
+def _show_node(node: dict[str, Any], indent: str) -> None:
+    prefix = " ".join(map(str, node["prefix"]))
+    display.say(f"{indent}[{prefix}]  {node['items']:,} items: {'; '.join(_shortened(node['titles']))}")
+    for child in node["children"]:
+        _show_node(child, indent + "    ")
+
+
+def _shortened(titles: Sequence[str], length: int = 48) -> list[str]:
+    return [title if len(title) <= length else f"{title[: length - 1].rstrip()}…" for title in titles]
+
+
+def _show_assignment(facts: dict[str, Any]) -> None:
+    display.say(f"wrote codes of {facts['new']:,} new items to `{facts['file']}`; {facts['known']:,} items were known and keep theirs")
+    display.say(
+        f"{facts['sharing_with_old']:,} share the learned codes of an old item; {facts['left_full_prefix']:,} had to leave a full prefix"
+    )
+    names = {
+        "items": "items",
+        "collision_rate": "collision rate",
+        "largest_collision": "largest collision",
+        "distinct_prefixes": "different learned ids",
+        "full_prefixes": "full prefixes",
+    }
+    rows = [[text, facts["before"][name], facts["after"][name]] for name, text in names.items()]
+    display.print_table(["", "before", "after"], rows)
+    if facts["without_text"]:
+        display.note(f"{facts['without_text']:,} new items have no text; their codes mean nothing")
+
+
+def _show_changes(changes: dict[str, Any]) -> None:
+    items = changes["items"]
+    display.say(f"{items['common']:,} items are in both runs, {changes['added']:,} were added, {changes['removed']:,} removed")
+    if items["common"]:
+        display.say(
+            f"{changes['changed']:,} ({changes['changed_share']:.1%}) have other learned codes, "
+            f"{changes['changed_collision_code']:,} only another collision code"
+        )
+    rows = [
+        [level + 1, changes["sizes"]["old"][level], changes["sizes"]["new"][level], changed, kept]
+        for level, (changed, kept) in enumerate(zip(changes["changed_by_level"], changes["kept_company"], strict=True))
+    ]
+    display.print_table(["level", "codes, old", "codes, new", "items with another code", "pairs still together"], rows)
