@@ -14,7 +14,7 @@ from recsmith.cli import program
 from recsmith.cli.program import COMMANDS
 from recsmith.errors import DataError
 
-LATER = ("chat", "serve", "explain", "audit", "tokens", "demo")
+LATER = ("chat", "serve", "explain", "audit", "demo")
 LEAVES = [[name] for name in COMMANDS if name not in ("data", "card")] + [["data", "inspect"], ["data", "prepare"], ["card", "show"]]
 
 

@@ -96,8 +96,8 @@ def test_mistakes(cli, tiger_run: Path, popularity_run: Path, new_items: Path, t
     missing = cli("tokens", "assign", tiger_run, "--items", tmp_path / "none.csv", "--out", tmp_path / "new.csv").error
     assert "none.csv` does not exist" in missing
     new_items.write_text("sku,name\nn1,Chapter 3\n")
-    assert "names `title`" in cli("tokens", "assign", tiger_run, "--items", new_items, "--out", tmp_path / "new.csv").error
-    assert not (tmp_path / "new.csv").exists()
+    assert "names `title`" in cli("tokens", "assign", tiger_run, "--items", new_items, "--out", tmp_path / "codes.csv").error
+    assert not (tmp_path / "codes.csv").exists()
 
 
 def test_texts_other_than_recorded_are_refused(cli, tiger_run: Path, new_items: Path, tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         given().fit(rows(4), seed=0)
     with pytest.raises(DataError, match="does not exist"):
         given(path=str(tmp_path / "none.json")).fit(rows(4), seed=0)
+    (tmp_path / "broken.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read as JSON"):
-        (tmp_path / "broken.json").write_text("{")
         given(path=str(tmp_path / "broken.json")).fit(rows(4), seed=0)
     with pytest.raises(DataError, match="not a table of ids"):
         given(path=written(tmp_path, [["a"]], "list.json")).fit(rows(4), seed=0)
@@ -127,5 +127,5 @@ def test_recipe_with_published_ids_fits_saves_and_answers_without_texts(tmp_path
 def test_published_ids_of_beauty() -> None:
     path = Path(str(REALDATA)) / "amazon-beauty" / "semantic_ids_letter.json.gz"
     codes = given(pl.Series(np.arange(1, 12_102)), path=str(path), index_base=-1).fit(rows(12_101), seed=0)
-    assert codes.sizes[:-1] == (256, 256, 256, 256)
+    assert codes.sizes[:-1] == (197, 256, 256, 256)
     assert (codes.table[:, -1] > 0).sum() == 13

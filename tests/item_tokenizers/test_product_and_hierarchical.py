@@ -13,9 +13,8 @@ from recsmith.item_tokenizers.random_codes import RandomCodes
 from recsmith.testing.tokenizers import assert_distinct
 
 RANDOM = np.random.default_rng(0)
-CORRELATED = (RANDOM.standard_normal((600, 4)) @ RANDOM.standard_normal((4, 16)) + 0.1 * RANDOM.standard_normal((600, 16))).astype(
-    np.float32
-)
+CORRELATED = RANDOM.standard_normal((600, 4)) @ RANDOM.standard_normal((4, 16))
+CORRELATED = (CORRELATED + 0.1 * RANDOM.standard_normal((600, 16))).astype(np.float32)
 
 
 def product(**settings: object) -> ProductCodes:
@@ -45,10 +44,10 @@ def test_codes_are_those_of_k_means_on_each_part() -> None:
 def test_parts_of_unequal_length_and_too_many_parts() -> None:
     codes = product(levels=5).fit(CORRELATED, seed=0)
     assert codes.levels == 6
-    with pytest.raises(DataError, match=r"16 numbers per item cannot be cut into 17 parts"):
-        product(levels=17, size=1).fit(CORRELATED, seed=0)
+    with pytest.raises(DataError, match=r"16 numbers per item cannot be cut into 17 parts; set `tokenizer.levels` to 16 or less"):
+        product(levels=17).fit(CORRELATED, seed=0)
+    state = {name: array for name, array in fitted_state().items() if name != "rotation"}
     with pytest.raises(ArtifactError, match="lacks `mean` or `rotation`"):
-        state = {name: array for name, array in fitted_state().items() if name != "rotation"}
         product().load_state(state)
 
 

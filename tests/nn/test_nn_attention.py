@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from recsmith.nn import attention
-from recsmith.nn.attention import CausalSelfAttention, TransformerBlock
+from recsmith.nn.attention import CausalSelfAttention, SelfAttention, TransformerBlock
 from recsmith.nn.packed import Plan, offsets_from
 
 LENGTHS = [3, 0, 1, 12, 5, 5, 40]
 
 
-def plain_attention(module: CausalSelfAttention, row: torch.Tensor) -> torch.Tensor:
+def plain_attention(module: SelfAttention, row: torch.Tensor) -> torch.Tensor:
     """The same weights on one row `[length, dim]`, head by head, with an explicit mask."""
     length, dim = row.shape
     query, key, value = module.project_in(row).split(dim, dim=1)
@@ -21,16 +21,18 @@ def plain_attention(module: CausalSelfAttention, row: torch.Tensor) -> torch.Ten
     for head in range(module.heads):
         part = slice(head * width, (head + 1) * width)
         logits = query[:, part] @ key[:, part].T / width**0.5
-        logits = logits.masked_fill(torch.ones(length, length).triu(1).bool(), float("-inf"))
+        if isinstance(module, CausalSelfAttention):
+            logits = logits.masked_fill(torch.ones(length, length).triu(1).bool(), float("-inf"))
         mixed.append(logits.softmax(1) @ value[:, part])
     return module.project_out(torch.cat(mixed, 1))
 
 
 @pytest.mark.parametrize("longest_plain", [0, 128], ids=["torch kernel", "plain products"])
-def test_packed_attention_equals_row_by_row(monkeypatch: pytest.MonkeyPatch, longest_plain: int) -> None:
+@pytest.mark.parametrize("kind", [CausalSelfAttention, SelfAttention])
+def test_packed_attention_equals_row_by_row(monkeypatch: pytest.MonkeyPatch, longest_plain: int, kind: type[SelfAttention]) -> None:
     monkeypatch.setattr(attention, "_LONGEST_PLAIN", longest_plain)
     torch.manual_seed(0)
-    module = CausalSelfAttention(dim=12, heads=3)
+    module = kind(dim=12, heads=3)
     offsets = offsets_from(torch.tensor(LENGTHS))
     tokens = torch.randn(sum(LENGTHS), 12, requires_grad=True)
     ours = module(tokens, Plan.of(offsets))

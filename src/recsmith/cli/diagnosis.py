@@ -17,7 +17,7 @@ ENABLES = {
     "text": "item texts as vectors (MiniLM) for item tokenizers: recsmith run tiger; without it hashed TF-IDF is used",
     "hub": "any sentence-transformers model as text encoder: --set encoder.name=…",
     "tune": "recsmith tune",
-    "plot": "the loss curve as a picture in run folders",
+    "plot": "the loss curve in run folders and the pictures of recsmith report",
     "images": "cover pictures of the built-in world",
     "dev": "the tests and checks of a checkout: make test, make check",
 }

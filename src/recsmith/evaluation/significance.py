@@ -19,7 +19,7 @@ from recsmith.seeding import generator
 
 RESAMPLES = 10_000
 """Draws of a bootstrap or a permutation test unless asked otherwise."""
-_BLOCK = 2_000_000
+_BLOCK = 500_000
 _GROUPING_PAYS = 8
 """Drawing a count costs about this many times what drawing one case costs."""
 

@@ -64,7 +64,7 @@ class _Level:
 
 
 class HierarchicalKMeans:
-    """Items → path in a tree of clusters (hierarchical k-means: Tay et al., 2022, "DSI"; balanced clusters as in OneRec: Deng et al., 2025).
+    """Items → path in a tree of clusters (as Tay et al., 2022, "DSI"; balanced as in OneRec: Deng et al., 2025).
 
     Each node is cut by k-means into branches of equal numbers of items (identical items count once and stay together). The same code
     means something else under another parent, unlike residual codes. Deviations: balance comes from prices, an entropic transport

@@ -18,8 +18,10 @@ from recsmith.seeding import derive_seed
 
 
 class ProductConfig(ResidualConfig):
-    """Settings of product quantization; `levels` is the number of parts that a vector is cut into."""
+    """Settings of product quantization."""
 
+    levels: int = Field(3, ge=1, le=256)
+    """Parts that a vector is cut into, each with a code of its own; the collision level comes on top."""
     rotation: Literal["none", "balanced", "learned"] = "learned"
     """What happens before the cut: nothing (PQ), principal axes dealt so that parts vary alike, or these and then learning (OPQ)."""
     components: int = Field(128, ge=0)
