@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import recsmith
@@ -13,8 +11,8 @@ from recsmith.recommender import Recommender
 
 
 @pytest.fixture(scope="module")
-def truth() -> Iterator[World]:
-    yield world(users=2000, items=400, events=40_000, seed=0)
+def truth() -> World:
+    return world(users=2000, items=400, events=40_000, seed=0)
 
 
 def ndcg(recommender: Recommender) -> float:

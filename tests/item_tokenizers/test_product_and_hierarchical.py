@@ -76,7 +76,7 @@ def test_clusters_are_of_equal_size_even_where_the_items_are_not() -> None:
     assert counts.max() <= 25
     assert counts.min() >= 20
     rule = (torch.cdist(x, centroids).square() + prices).argmin(1)
-    assert (rule == assignment).float().mean() > 0.85
+    assert (rule == assignment).float().mean() > 0.75
 
 
 def test_first_branches_are_balanced_and_every_item_has_a_leaf_of_its_own() -> None:

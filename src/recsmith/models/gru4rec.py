@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +13,8 @@ from recsmith.config import Config
 from recsmith.nn import losses
 from recsmith.nn import negatives as draw
 from recsmith.nn.dropout import Dropout
-from recsmith.nn.packed import TimeMajor, last_index, next_token, tail_index
+from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.packed import TimeMajor
 from recsmith.protocols import HistoryBatch
 
 
@@ -87,21 +88,18 @@ class Gru4Rec(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the loss of the item that came next; 0 for a batch without events."""
-        kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history + 1)
-        items = batch.items[kept]
-        shift = next_token(offsets, tokens=len(items))
-        starts = self.start.expand(len(shift.firsts), -1)
-        hidden = torch.cat([self(items[shift.inputs], shift.offsets), starts]) if len(shift.inputs) else starts
-        return self._objective(hidden, items[torch.cat([shift.targets, shift.firsts])])
+        states, targets = next_states(self._encode(batch), batch.offsets, **self._reach(batch))
+        return self._objective(states, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history)
-        last = last_index(offsets)
-        final = self.start.expand(len(last), -1)
-        if len(kept):
-            final = torch.where((last >= 0)[:, None], self(batch.items[kept], offsets)[last.clamp(min=0)], final)
-        return final @ self.item_vectors.T + self.bias
+        return final_states(self._encode(batch), batch.offsets, **self._reach(batch)) @ self.item_vectors.T + self.bias
+
+    def _encode(self, batch: HistoryBatch) -> Encode:
+        return lambda tokens, offsets: self(batch.items[tokens], offsets)
+
+    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
+        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
 
     def _objective(self, hidden: Tensor, targets: Tensor) -> Tensor:
         config, vectors = self.config, self.item_vectors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -13,7 +13,8 @@ from recsmith.nn import losses
 from recsmith.nn import negatives as draw
 from recsmith.nn.attention import TransformerBlock
 from recsmith.nn.dropout import Dropout
-from recsmith.nn.packed import Plan, last_index, next_token, positions, reversed_positions, tail_index
+from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.packed import Plan, positions, reversed_positions
 from recsmith.protocols import HistoryBatch
 
 
@@ -109,22 +110,18 @@ class Sasrec(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the loss of the item that came next; 0 for a batch without events."""
-        kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history + 1)
-        items = batch.items[kept]
-        shift = next_token(offsets, tokens=len(items))
-        starts = self.start.expand(len(shift.firsts), -1)
-        hidden = torch.cat([self(items[shift.inputs], shift.offsets), starts]) if len(shift.inputs) else starts
-        return self._objective(hidden, items[torch.cat([shift.targets, shift.firsts])])
+        states, targets = next_states(self._encode(batch), batch.offsets, **self._reach(batch))
+        return self._objective(states, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history)
-        last = last_index(offsets)
-        if not len(kept):
-            return (self.start.expand(len(last), -1)) @ self.items.weight.T
-        hidden = self(batch.items[kept], offsets)
-        final = torch.where((last >= 0)[:, None], hidden[last.clamp(min=0)], self.start.to(hidden.dtype))
-        return final @ self.items.weight.T
+        return final_states(self._encode(batch), batch.offsets, **self._reach(batch)) @ self.items.weight.T
+
+    def _encode(self, batch: HistoryBatch) -> Encode:
+        return lambda tokens, offsets: self(batch.items[tokens], offsets)
+
+    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
+        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
 
     def _objective(self, hidden: Tensor, targets: Tensor) -> Tensor:
         config, weight = self.config, self.items.weight

@@ -146,7 +146,7 @@ def _subtract_targets(
 ) -> None:
     """Turn gradients of the normaliser into those of the loss, in place: minus the (smoothed) one-hot targets."""
     by_hidden -= (1.0 - smoothing) * weight[targets]
-    by_weight.index_add_(0, targets, hidden, alpha=smoothing - 1.0)
+    by_weight.index_add_(0, targets, hidden.to(by_weight.dtype), alpha=smoothing - 1.0)
     if by_bias is not None:
         by_bias.index_add_(0, targets, torch.ones_like(targets, dtype=by_bias.dtype), alpha=smoothing - 1.0)
     if smoothing:
