@@ -56,8 +56,9 @@ def fit(
     """Fit a recipe on the training part of `data`.
 
     With `out` the run is written there, training checkpoints beside it, and the same call after a kill goes on where it stopped.
-    Raises `ConfigError` or `DataError` for what does not fit, and `TrainingInterruptedError` after Ctrl-C, when `out` has been
-    written with the best weights so far. `progress` is told how far the work is, `message` a line per validation. `settings` are nested as in a recipe file: `{"model": {"dim": 32}}`.
+    `settings` are nested as in a recipe file: `{"model": {"dim": 32}}`. `progress` is told how far the work is, `message` a line per
+    validation. Raises `ConfigError` or `DataError` for what does not fit, and `TrainingInterruptedError` after Ctrl-C, when `out` has
+    been written with the best weights so far.
     """
     recipe = resolve_recipe(recipe, settings)
     prepared = prepare(recipe, data, seed=seed, progress=progress)
