@@ -202,7 +202,7 @@ class HierarchicalKMeans:
 def balanced_kmeans(x: Tensor, k: int, *, seed: int, iterations: int = 15) -> tuple[Tensor, Tensor, Tensor]:
     """k-means with clusters of equal size, the largest at most one row above the mean, for `x` `[row, dim]` with at least k rows.
 
-    Returns centroids `[k, dim]`, prices `[k]` and the assignment int64 `[row]`. A row mostly (for crowded items less often) has the cluster of the least
+    Returns centroids `[k, dim]`, prices `[k]` and the assignment int64 `[row]`. A row mostly has the cluster of the least
     squared distance plus price; the rule for new rows is that one.
     """
     if len(x) == k:
