@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "validation_cases": 500,
         "model": {"dim": 64, "heads": 4, "head_dim": 16, "ff_dim": 256, "dropout": 0.05, "head": "untied"},
         "tokenizer": {"levels": 2, "size": 64},
-        "training": {"epochs": 20, "batch_size": 64, "learning_rate": 0.004, "warmup_steps": 50, "validate_every": 4, "minutes": 2.5},
+        "training": {"epochs": 24, "batch_size": 128, "learning_rate": 0.006, "warmup_steps": 100, "validate_every": 4, "minutes": 2.75},
         "decoding": {"beams": 20},
     },
 }
