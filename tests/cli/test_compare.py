@@ -78,7 +78,7 @@ def test_another_protocol_is_refused_or_marked(cli, popularity_run: Path, ratio_
     assert answer.json["runs"][1]["not_comparable_because"] == ["split.name: leave-one-out / ratio"]
     assert answer.json["runs"][1]["against_first"]["pairs"] == 30
     shown = cli(*words, "--force")
-    assert "is not comparable with" in shown.error  # the table too says so, but folds long names
+    assert "is not comparable with" in shown.err  # the table too says so, but folds long names
     assert "tested on 30 user ids in common" in shown.err
 
 
