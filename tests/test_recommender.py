@@ -35,6 +35,30 @@ QUICK = {
         "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 8},
         "model": {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1},
     },
+    "content-knn": {"encoder": {"name": "tfidf", "dim": 16}},
+    "content-knn-tfidf": {"encoder": {"dim": 16}},
+    "llmseqsim": {"encoder": {"name": "tfidf", "dim": 16}},
+    "unisrec": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "model": {"dim": 16, "layers": 1, "hidden": 32, "experts": 2},
+    },
+    "zesrec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "hidden": 16}},
+    "alpharec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "hidden": 16}},
+    "vqrec": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "pq", "levels": 2, "size": 4},
+        "model": {"dim": 16, "layers": 1, "hidden": 32},
+    },
+    "liked-items": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "model": {"dim": 16, "layers": 1, "hidden": 32},
+    },
+    "tcf": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "llm2bert4rec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "llm2sequential": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
 }
 
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from recsmith.evaluation import describe_protocol
 from recsmith.recipe import Recipe
 
 
@@ -20,7 +21,7 @@ def new_card(recipe: Recipe, *, data: dict[str, Any], seed: int, command: str | 
         "title": recipe.title,
         "paper": recipe.paper,
         "data": portable(data),
-        "protocol": recipe.split.model_dump(mode="json"),
+        "protocol": describe_protocol(recipe.split),
         "split": "test",
         "metrics": {},
         "validation": {},
@@ -108,8 +109,9 @@ def markdown(card: dict[str, Any]) -> str:
         f"* Seconds: {', '.join(f'{name} {value:.1f}' for name, value in card.get('seconds', {}).items())}",
         "",
         *_metric_table(card),
+        *_checks(card),
     ]
-    for heading in ("training", "encoder", "tokenizer", "search"):
+    for heading in ("decoding", "cost", "training", "encoder", "tokenizer", "search"):
         if card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", *_facts(card[heading])]
     if card.get("deviations"):
@@ -120,22 +122,37 @@ def markdown(card: dict[str, Any]) -> str:
 
 
 def _metric_table(card: dict[str, Any]) -> list[str]:
-    paper = card.get("reported", {}).get("rows", {})
-    lines = ["| metric | validation | test (ours) | paper | difference |", "|---|---|---|---|---|"]
+    paper, spread = card.get("reported", {}).get("rows", {}), card.get("spread", {})
+    ours = f"test (ours, mean ± sd of {len(card.get('seeds', []))} seeds)" if spread else "test (ours, one seed)"
+    lines = [f"| metric | validation | {ours} | paper | difference |", "|---|---|---|---|---|"]
     for name, value in card.get("metrics", {}).items():
         validation = card.get("validation", {}).get(name)
         row = paper.get(name, {})
-        lines.append(
-            f"| {name} | {_number(validation)} | {_number(value)} | {_number(row.get('paper'))} | {_number(row.get('difference'))} |"
-        )
+        test = f"{_number(value)} ± {_number(spread[name])}" if name in spread else _number(value)
+        lines.append(f"| {name} | {_number(validation)} | {test} | {_number(row.get('paper'))} | {_number(row.get('difference'))} |")
     source = card.get("reported", {}).get("source")
     return [*lines, "", f"Paper: {source}" if source else "Nothing was published for this system on this data."]
+
+
+def _checks(card: dict[str, Any]) -> list[str]:
+    """Leaks and ties of the split that the test figures belong to."""
+    if not card.get("checks"):
+        return []
+    verdicts = {True: "in order", False: "a problem", None: ""}
+    rows = [f"| {check['name']} | {check['finding']} | {verdicts[check['passed']]} |" for check in card["checks"]]
+    return ["", "## Leaks and ties", "", "| check | finding | |", "|---|---|---|", *rows]
 
 
 def _facts(values: Any) -> list[str]:
     if not isinstance(values, dict):
         return [str(values)]
-    return [f"* {name}: {_number(value) if isinstance(value, float) else value}" for name, value in values.items()]
+    return [f"* {name.replace('_', ' ')}: {_fact(value)}" for name, value in values.items()]
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_fact(part)}" for name, part in value.items())
+    return _number(value) if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 
 from recsmith.artifacts import open_folder, read_json
 from recsmith.errors import DataError, UserError, suggestion
-from recsmith.evaluation import Evaluation
 from recsmith.evaluation.accuracy import ACCURACY
 from recsmith.evaluation.significance import RESAMPLES, Interval, PairedComparison, bootstrap_interval, compare_with_baseline
+from recsmith.measurement import MeasuredRun, Question, measure_all
 from recsmith.protocols import Progress
-from recsmith.recommender import Recommender, load
 from recsmith.run_folder import RUN
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """A run with its figures and the cases that they belong to."""
-
-    name: str
-    """The folder, as it was given."""
-    card: Mapping[str, Any]
-    evaluation: Evaluation
-    cases: pl.DataFrame
-    """`user_id` (null for people unseen in training) and `targets`, both as text; one row per value in `evaluation.per_case`."""
-    marks: tuple[str, ...] = ()
-    """In what this run differs from the first so that the figures are not comparable; empty when they are."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +69,11 @@ def compare_runs(
     folders: Sequence[str | Path],
     *,
     metric: str = "NDCG@10",
-    split: str = "test",
+    split: Literal["test", "validation"] = "test",
     force: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Comparison:
     """Evaluate runs on their own held-out cases and compare each with the first, paired case by case.
@@ -97,22 +82,8 @@ def compare_runs(
     paired over the users that they share), and for a metric that has no value per case.
     """
     require_comparable(folders, force=force)
-    measured = [measure_run(load(folder), folder, split, progress=progress) for folder in folders]
+    measured = measure_all(folders, Question(split=split, force=force), jobs=jobs, progress=progress)
     return compare_measured(marked(measured, force=force), metric=metric, seed=seed, resamples=resamples)
-
-
-def measure_run(recommender: Recommender, folder: str | Path, split: str, *, progress: Progress | None = None) -> MeasuredRun:
-    """Full-catalogue evaluation of one run, with its cases by raw id."""
-    evaluation = recommender.evaluate(split, progress=progress)
-    asked = getattr(recommender.split(), evaluation.split)
-    users = recommender.log.users.raw(np.maximum(asked.users, 0)).cast(pl.String)
-    items = recommender.log.items.raw(asked.targets.values).cast(pl.String)
-    targets = pl.DataFrame({"case": asked.targets.rows, "item": items}).group_by("case", maintain_order=True)
-    joined = targets.agg(pl.col("item").str.join("\n"))["item"]
-    cases = pl.DataFrame({"user_id": users, "targets": joined}).with_columns(
-        pl.when(pl.Series(asked.users >= 0)).then("user_id").alias("user_id")
-    )
-    return MeasuredRun(str(folder), recommender.card, evaluation, cases)
 
 
 def require_comparable(folders: Sequence[str | Path], *, force: bool = False) -> None:
@@ -136,7 +107,7 @@ def marked(runs: Sequence[MeasuredRun], *, force: bool = False) -> list[Measured
             marks = ("other held-out cases (one of the runs was updated?)",)
         if marks and not force:
             raise _not_comparable(first.name, run.name, marks)
-        result.append(replace(run, marks=marks))
+        result.append(replace(run, marks=(*run.marks, *marks)))
     return result
 
 

@@ -38,6 +38,14 @@ class StorageError(RecsmithError):
     """Writing failed (a full disk, no permission); what was there before is intact."""
 
 
+class BackendError(RecsmithError):
+    """A language model's endpoint or folder did not answer as it should; what was answered before is kept."""
+
+
+class BudgetError(UserError):
+    """The tokens or the money allowed are spent; what was answered before is kept."""
+
+
 class TrainingInterruptedError(RecsmithError):
     """Ctrl-C during training; the message says what was kept and how to go on."""
 

@@ -14,15 +14,32 @@ import torch
 
 from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
-from recsmith.data import Cases, Dataset, ItemCodes, Log, Split, join_histories, popularity, split_log
+from recsmith.data import (
+    Cases,
+    Dataset,
+    Histories,
+    ItemCodes,
+    Log,
+    Split,
+    codes_fingerprint,
+    fingerprint,
+    item_categories,
+    join_histories,
+    popularity,
+    split_log,
+)
 from recsmith.data.validation import require_two_users
-from recsmith.encoders import EncoderConfig, encode_texts
+from recsmith.encoders import EncoderConfig, encode_texts, given_vectors
 from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
 from recsmith.evaluation import evaluate_answer
-from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Progress
+from recsmith.item_tokenizers import tokenizer_card
+from recsmith.measurement import account
+from recsmith.models import MODELS
+from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Observer, Progress, TextReader
 from recsmith.recipe import Recipe, load_recipe
 from recsmith.recommender import Recommender, build_model, build_tokenizer, runtime_of
 from recsmith.seeding import derive_seed, generator
+from recsmith.starting import start_model
 from recsmith.training import Message, TrainingResult, train
 from recsmith.training import update as train_more
 
@@ -31,12 +48,16 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe's view of the data: the log, its split, and the items' codes where the model generates codes."""
+    """A recipe's view of the data: the log, its split, and the items' vectors and codes where the recipe asks for them."""
 
     log: Log
     split: Split
     codes: ItemCodes | None = None
     tokenizer: ItemTokenizer | None = None
+    vectors: np.ndarray | None = None
+    """What the recipe's encoder made of the items, float32 `[item, dim]`."""
+    texts: list[str] | None = None
+    """The items' own words, for models that read them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the card says about data, encoder and tokenizer."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -91,6 +112,9 @@ def measure(recommender: Recommender, *, progress: Progress | None = None) -> No
         card[key] = dict(evaluation.metrics)
         card["seconds"][f"evaluate {split}"] = evaluation.seconds
     card["reported"] = compare_with_reported(recommender.recipe, card["data"]["name"], card["metrics"])
+    if isinstance(recommender.model, TextReader):
+        card["language"] = recommender.model.figures()
+    card |= account(recommender)
 
 
 def update(recommender: Recommender, data: Dataset, *, settings: Settings | None = None, progress: Progress | None = None) -> Recommender:
@@ -102,8 +126,10 @@ def update(recommender: Recommender, data: Dataset, *, settings: Settings | None
     """
     recipe = recommender.recipe.with_settings(settings or {})
     log, unknown = _extended(recommender.log, data.select(recipe.view).log())
-    model = build_model(recipe, items=recommender.items, codes=recommender.codes)
+    model = build_model(recipe, items=recommender.items, codes=recommender.codes, vectors=recommender.vectors)
     model.load_state_dict(recommender.model.state_dict())
+    if isinstance(model, Observer):
+        model.observe(log.histories)
     card = {key: value for key, value in recommender.card.items() if key not in ("metrics", "validation", "reported", "curve")}
     started = time.perf_counter()
     if _closed_form(model):
@@ -125,12 +151,13 @@ def update(recommender: Recommender, data: Dataset, *, settings: Settings | None
         catalogue=recommender.catalogue,
         codes=recommender.codes,
         tokenizer=recommender.tokenizer,
+        vectors=recommender.vectors,
         card=card,
     )
 
 
 def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | None = None) -> Prepared:
-    """Select, encode, split and, for models over codes, tokenize."""
+    """Select, split, and make the items' vectors and codes where the recipe has an encoder or a tokenizer."""
     started = time.perf_counter()
     chosen = data.select(recipe.view)
     require_two_users(chosen.interactions["user_id"], where=f"`{data.name}`")
@@ -140,10 +167,14 @@ def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | No
         raise DataError(f"`{data.name}` leaves no training events under {recipe.split.name}; give more events or another split")
     facts: dict[str, Any] = {"data": _data_facts(chosen, log, split)}
     seconds = {"prepare data": time.perf_counter() - started}
+    vectors = None
+    if recipe.encoder is not None:
+        vectors = _item_vectors(recipe, recipe.encoder, chosen, log, progress=progress, facts=facts, seconds=seconds)
     if recipe.tokenizer is None:
-        return Prepared(log, split, facts=facts, seconds=seconds)
-    codes, tokenizer = _tokenize(recipe, chosen, log, seed=seed, progress=progress, facts=facts, seconds=seconds)
-    return Prepared(log, split, codes, tokenizer, facts, seconds)
+        texts = _item_words(recipe, chosen, log) if "texts" in getattr(MODELS.get(recipe.model.name), "reads", ()) else None
+        return Prepared(log, split, vectors=vectors, texts=texts, facts=facts, seconds=seconds)
+    codes, tokenizer = _tokenize(recipe, chosen, log, split.train, vectors, seed=seed, progress=progress, facts=facts, seconds=seconds)
+    return Prepared(log, split, codes, tokenizer, vectors, facts=facts, seconds=seconds)
 
 
 def train_prepared(
@@ -157,7 +188,12 @@ def train_prepared(
 ) -> tuple[torch.nn.Module, TrainingResult | None]:
     """The trained generator, and how gradient training went (None for closed-form models)."""
     torch.manual_seed(derive_seed(seed, "weights"))
-    model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes)
+    model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes, vectors=prepared.vectors)
+    if isinstance(model, TextReader) and prepared.texts is not None:
+        model.read(prepared.texts)
+    start_model(model, recipe, prepared.vectors, facts=prepared.facts, seed=seed)
+    if isinstance(model, Observer):
+        model.observe(prepared.split.train)
     if _closed_form(model):
         model.solve(prepared.split.train)
         return model.eval(), None
@@ -220,6 +256,8 @@ def build_recommender(
     card["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     card["deviations"] = deviations(type(model))
     card["interrupted"] = result is not None and result.interrupted
+    if prepared.codes is not None:
+        card["tokens"] = _token_facts(data, prepared)
     if result is not None:
         card["training"], card["curve"] = _training_facts(result), result.rows()
     return Recommender(
@@ -230,8 +268,18 @@ def build_recommender(
         catalogue=data.catalogue,
         codes=prepared.codes,
         tokenizer=prepared.tokenizer,
+        vectors=prepared.vectors if "vectors" in getattr(model, "reads", ()) else None,
         card=card,
     )
+
+
+def _token_facts(data: Dataset, prepared: Prepared) -> dict[str, Any]:
+    """The tokenizer card; co-occurrence is that of the training events."""
+    assert prepared.codes is not None
+    categories = None if data.catalogue is None else item_categories(data.catalogue, prepared.log.items)
+    figures = tokenizer_card(prepared.codes, vectors=prepared.vectors, categories=categories, histories=prepared.split.train)
+    del figures["codes"]  # they stand under "tokenizer"
+    return {"version": 1, "hash": codes_fingerprint(prepared.codes), **figures}
 
 
 def _training_facts(result: TrainingResult) -> dict[str, Any]:
@@ -266,6 +314,8 @@ def _tokenize(
     recipe: Recipe,
     data: Dataset,
     log: Log,
+    train: Histories,
+    vectors: np.ndarray | None,
     *,
     seed: int,
     progress: Progress | None,
@@ -274,13 +324,14 @@ def _tokenize(
 ) -> tuple[ItemCodes, ItemTokenizer]:
     assert recipe.tokenizer is not None
     tokenizer = build_tokenizer(recipe.tokenizer)
-    vectors = np.empty((len(log.items), 0), dtype=np.float32)
     if isinstance(tokenizer, BoundItemTokenizer):
         tokenizer.bind(log.items.ids, data.catalogue)
-    elif recipe.encoder is None:
+    elif vectors is None:
         raise ConfigError(f"recipe `{recipe.name}` has a [tokenizer] but no [encoder]; add a section [encoder]")
-    if recipe.encoder is not None:
-        vectors = _item_vectors(recipe, recipe.encoder, data, log, progress=progress, facts=facts, seconds=seconds)
+    if isinstance(tokenizer, Observer):
+        tokenizer.observe(train)
+    if vectors is None:
+        vectors = np.empty((len(log.items), 0), dtype=np.float32)
     started = time.perf_counter()
     codes = tokenizer.fit(vectors, seed=derive_seed(seed, "tokenizer"), progress=progress)
     seconds["tokenize items"] = time.perf_counter() - started
@@ -298,15 +349,30 @@ def _item_vectors(
     facts: dict[str, Any],
     seconds: dict[str, float],
 ) -> np.ndarray:
+    if encoder.name.startswith("file:"):
+        facts["encoder"] = {"name": encoder.name}
+        return given_vectors(encoder.name.removeprefix("file:"), log.items.ids)
     if data.catalogue is None:
-        raise DataError(
-            f"`{recipe.name}` makes item codes from item texts, but `{data.name}` has no catalogue; give a folder with an items file"
-        )
+        raise DataError(f"`{recipe.name}` works on item texts, but `{data.name}` has no catalogue; give a folder with an items file")
     texts = data.catalogue.texts(log.items.ids, template=recipe.text)
     encoded = encode_texts(texts, encoder, progress=progress)
-    facts["encoder"] = {"name": encoded.encoder_name, "text": recipe.text or data.catalogue.default_template(), "cached": encoded.cached}
+    facts["encoder"] = {
+        "name": encoded.encoder_name,
+        "text": recipe.text or data.catalogue.default_template(),
+        "texts": fingerprint(texts),
+        "cached": encoded.cached,
+    }
     seconds["encode texts"] = encoded.seconds
     return encoded.vectors
+
+
+def _item_words(recipe: Recipe, data: Dataset, log: Log) -> list[str]:
+    """What a prompt calls each item: the recipe's text, else the title; the raw id where there are no words."""
+    if data.catalogue is None or (recipe.text is None and data.catalogue.title_column is None):
+        raise DataError(f"`{recipe.name}` speaks about items by title, but `{data.name}` has no titles; give a folder with an items file")
+    template = recipe.text or f"{{{data.catalogue.title_column}}}"
+    texts = data.catalogue.texts(log.items.ids, template=template)
+    return [text or f"item {item}" for text, item in zip(texts, log.items.ids, strict=True)]
 
 
 def _data_facts(data: Dataset, log: Log, split: Split) -> dict[str, Any]:

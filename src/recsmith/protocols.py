@@ -7,7 +7,7 @@ Items and users are integers here (`Vocabulary` of `recsmith.data` turns raw ids
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -41,6 +41,16 @@ class HistoryBatch:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def known(self) -> HistoryBatch:
+        """The batch without events of unknown items (-1)."""
+        known = self.items >= 0
+        if known.all():
+            return self
+        before = known.cumsum(0)
+        offsets = before[(self.offsets - 1).clamp(min=0)] * (self.offsets > 0)
+        times, weights = (None if tensor is None else tensor[known] for tensor in (self.times, self.weights))
+        return HistoryBatch(self.items[known], offsets, self.users, times, weights)
 
     def to(self, device: torch.device | str) -> HistoryBatch:
         """The same batch on another device."""
@@ -76,7 +86,11 @@ class Limits:
 
 @runtime_checkable
 class ScoreModel(Protocol):
-    """A model (`torch.nn.Module`) that scores the whole catalogue. Built as `cls(config, items=number_of_items)`."""
+    """A model (`torch.nn.Module`) that scores the whole catalogue. Built as `cls(config, items=number_of_items)`.
+
+    A class that says `reads = ("vectors",)` or `("codes",)` is also given `vectors` (float32 `[item, dim]`) or `codes`. One that says
+    `inductive = True` has no weights of its own per item: the same weights work over a longer catalogue.
+    """
 
     Config: ClassVar[type[Config]]
     answers: ClassVar[Literal["scores"]]
@@ -125,6 +139,28 @@ class Differentiable(Protocol):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean training loss of the batch, a scalar; `step` counts optimiser steps from 0 (for annealing)."""
+        ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """A model or item tokenizer that looks at all training histories once before it learns (a graph model: at its graph)."""
+
+    def observe(self, histories: Histories) -> None:
+        """Take in the training histories (row = user); replaces what was observed before, and is saved with the weights."""
+        ...
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """A model that works on the items' own words; it says `reads = ("texts",)`."""
+
+    def read(self, texts: Sequence[str]) -> None:
+        """Take in one text per item; replaces what was read before, and is saved with the weights."""
+        ...
+
+    def figures(self) -> dict[str, Any]:
+        """Who spoke, what it cost and how many answers could not be used, for the card."""
         ...
 
 

@@ -13,8 +13,8 @@ from recsmith.encoders import EncoderConfig
 from recsmith.errors import ConfigError, UserError, suggestion
 from recsmith.item_tokenizers import TOKENIZERS
 from recsmith.models import MODELS
-from recsmith.recipe_files import recipe_folder, recipe_names
-from recsmith.training import TrainingConfig
+from recsmith.recipe_files import recipe_folder, recipe_names, set_names
+from recsmith.training import StartConfig, TrainingConfig
 
 
 class PartConfig(Config):
@@ -60,9 +60,11 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
     """How gradient-trained models learn."""
     encoder: EncoderConfig | None = None
-    """Text encoder for the item texts, where item codes are made from them."""
+    """Encoder of the item texts, where the model, its start or its item codes are made from them."""
     text: str | None = None
     """Template of an item's text, such as "{title}. {genres}"; None takes the catalogue's default."""
+    start: StartConfig = StartConfig()
+    """What the model starts from instead of random weights."""
     tokenizer: PartConfig | None = None
     """Item tokenizer, for models that generate codes."""
     decoding: DecodingConfig = DecodingConfig()
@@ -114,7 +116,7 @@ def load_recipe(name_or_path: str | Path, *, settings: Mapping[str, Any] | None 
     if path.suffix != ".toml":
         path = recipe_folder() / f"{name_or_path}.toml"
         if not path.exists():
-            raise UserError(f"unknown recipe `{name_or_path}`; {suggestion(str(name_or_path), recipe_names())}")
+            raise UserError(f"unknown recipe `{name_or_path}`; {suggestion(str(name_or_path), [*recipe_names(), *set_names()])}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -14,3 +14,13 @@ def recipe_folder() -> Path:
 def recipe_names() -> list[str]:
     """Names of our recipes, in alphabetical order."""
     return sorted(path.stem for path in recipe_folder().glob("*.toml"))
+
+
+def set_folder() -> Path:
+    """Where named sets of recipes lie."""
+    return recipe_folder() / "sets"
+
+
+def set_names() -> list[str]:
+    """Names of our sets of recipes, in alphabetical order."""
+    return sorted(path.stem for path in set_folder().glob("*.toml"))

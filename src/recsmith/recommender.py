@@ -29,9 +29,9 @@ from recsmith.data import (
     offsets_of,
     split_log,
 )
-from recsmith.decoding import CodeTrie, beam_search, top_k
+from recsmith.decoding import BEST, BoundRules, CodeTrie, ItemTable, Rule, Rules, Sampled, Selection, beam_search, bind_rules, top_k
 from recsmith.errors import DataError, UserError
-from recsmith.evaluation import Evaluation, evaluate_answer
+from recsmith.evaluation import Evaluation, describe_protocol, evaluate_answer, leak_checks
 from recsmith.item_tokenizers import TOKENIZERS
 from recsmith.models import MODELS
 from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists
@@ -57,6 +57,8 @@ class Recommender:
     catalogue: Catalogue | None = None
     codes: ItemCodes | None = None
     tokenizer: ItemTokenizer | None = None
+    vectors: np.ndarray | None = None
+    """What the encoder made of the items, for models that read it; float32 `[item, dim]`."""
     card: dict[str, Any] = field(default_factory=dict)
     """Everything the run wrote down about itself; see `recsmith.card`."""
 
@@ -93,25 +95,35 @@ class Recommender:
         allow: Iterable[RawId] | None = None,
         deny: Iterable[RawId] | None = None,
         include_seen: bool = False,
+        rules: Sequence[Rule] | Rules = None,
+        selection: Selection | None = None,
     ) -> pl.DataFrame:
         """Top-k for known or unknown `users` ("all" = everybody in the log), or for `histories` of raw item ids, oldest first.
 
         Returns `user_id, item_id, score, rank` (rank from 1). For a list of histories `user_id` is the position in the list, for a
         mapping its key. `allow` and `deny` restrict the answer during the search; items already in the history are left out unless
-        `include_seen`. Raises `UserError` for a k outside 1 … catalogue size or when neither or both of users and histories are given.
+        `include_seen`. `rules` are those of `recsmith.decoding`, for everybody; or, made by `bind_rules`, one for everybody or one for
+        each row. `selection` (`Sampled`, `Diverse` of `recsmith.decoding`) replaces the best items by a draw, or by beams that avoid
+        each other. Raises `UserError` for a k outside 1 … catalogue size or when neither or both of users and histories are given.
         """
         if (users is None) == (histories is None):
             raise UserError("give either `users` or `histories`; for example users=[1, 2] or histories=[[10, 20]]")
         self._check_k(k)
         names, rows, known = self._who(users, histories)
         allowed = self._allowed(allow, deny)
-        lists = self._answer(rows, known, k, allowed=allowed, include_seen=include_seen)
+        bound = self._bound(rules, len(rows))
+        lists = self._answer(rows, known, k, allowed=allowed, include_seen=include_seen, rules=bound, selection=selection)
         return self._table(names, lists)
 
+    @cached_property
+    def item_table(self) -> ItemTable:
+        """The catalogue's columns by item index: what rules read. `item_table.updated(frame)` takes newer stock and prices."""
+        return ItemTable(self.log.items, self.catalogue)
+
     def answer(self, cases: Cases, k: int) -> RankedLists:
-        """The `Answer` protocol: lists for evaluation cases, seen items masked."""
+        """The `Answer` protocol: lists for evaluation cases, seen items masked unless the split is of a task that repeats items."""
         self._check_k(k)
-        return self._answer(cases.histories, cases.users, k)
+        return self._answer(cases.histories, cases.users, k, include_seen=self.recipe.split.repeats_items)
 
     def history(self, user: RawId) -> list[RawId]:
         """Raw item ids of a user's known events, oldest first; empty for an unseen user."""
@@ -147,7 +159,8 @@ class Recommender:
     def evaluate(self, split: str = "test", *, data: Dataset | None = None, progress: Progress | None = None) -> Evaluation:
         """Full-catalogue metrics on the "validation" or "test" cases of the run's log, or of other `data` cut the same way."""
         name = _split_name(split)
-        cut = self.split() if data is None else split_log(self._encode(data), self.recipe.split)
+        log = self.log if data is None else self._encode(data)
+        cut = split_log(log, self.recipe.split)
         cases: Cases = getattr(cut, name)
         if len(cases) == 0:
             raise DataError(f"the {split} part of the data has no cases under {self.recipe.split.name}; give data with longer histories")
@@ -157,9 +170,10 @@ class Recommender:
             item_count=self.items,
             ks=tuple(k for k in METRIC_CUTOFFS if k <= self.items) or (self.items,),
             split=name,
-            protocol=self.recipe.split.model_dump(mode="json"),
+            protocol=describe_protocol(self.recipe.split, tie_rule=cut.figures["tie_rule"]),
             popularity=self.popularity,
             categories=self._categories(),
+            checks=leak_checks(log, cut, split=name, popularity=self.popularity if data is None else None),
             progress=progress,
         )
 
@@ -174,6 +188,7 @@ class Recommender:
             catalogue=self.catalogue,
             codes=self.codes,
             tokenizer=tokenizer,
+            vectors=self.vectors,
             card=self.card,
         )
         return write_run(Path(folder), state)
@@ -211,6 +226,17 @@ class Recommender:
             allowed[index[index >= 0]] = False
         return allowed
 
+    def _bound(self, rules: Sequence[Rule] | Rules, rows: int) -> Rules:
+        """Rules as arrays; those that are bound already are checked against the number of rows."""
+        if rules is None or isinstance(rules, BoundRules):
+            return rules
+        given = list(rules)
+        if not any(isinstance(rule, BoundRules) for rule in given):
+            return bind_rules(given, self.item_table)  # type: ignore[arg-type]
+        if len(given) != rows:
+            raise UserError(f"{len(given)} bound rules for {rows} rows; give one for everybody or one for each row")
+        return given  # type: ignore[return-value]
+
     def _answer(
         self,
         histories: Histories,
@@ -219,6 +245,8 @@ class Recommender:
         *,
         allowed: np.ndarray | None = None,
         include_seen: bool = False,
+        rules: Rules = None,
+        selection: Selection | None = None,
     ) -> RankedLists:
         users = np.where(users < self.trained_users, users, -1)
         size = 512 if self.codes is None else 64
@@ -226,33 +254,40 @@ class Recommender:
         for start in range(0, len(histories), size):
             rows = histories.slice(start, start + size)
             limits = Limits(exclude=None if include_seen else rows, allowed=allowed)
-            parts.append(self._answer_batch(rows, users[start : start + size], k, limits))
+            own = rules[start : start + size] if isinstance(rules, Sequence) else rules
+            parts.append(self._answer_batch(rows, users[start : start + size], k, limits, own, selection))
         if not parts:
             return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
         return RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
 
-    def _answer_batch(self, rows: Histories, users: np.ndarray, k: int, limits: Limits) -> RankedLists:
+    def _answer_batch(
+        self, rows: Histories, users: np.ndarray, k: int, limits: Limits, rules: Rules, selection: Selection | None
+    ) -> RankedLists:
         known = rows.lengths > 0
         if known.all():
-            return self._generate(to_batch(rows, users=users, device=self.device), k, limits)
-        lists = self._most_popular(len(rows), k, limits)
+            return self._generate(to_batch(rows, users=users, device=self.device), k, limits, rules, selection)
+        lists = self._most_popular(len(rows), k, limits, rules)
         if known.any():
             some = np.flatnonzero(known)
             fewer = replace(limits, exclude=None if limits.exclude is None else limits.exclude.take(some))
-            found = self._generate(to_batch(rows.take(some), users=users[some], device=self.device), k, fewer)
+            own = [rules[int(row)] for row in some] if isinstance(rules, Sequence) else rules
+            found = self._generate(to_batch(rows.take(some), users=users[some], device=self.device), k, fewer, own, selection)
             lists.items[some], lists.scores[some] = found.items, found.scores
         return lists
 
     @torch.inference_mode()
-    def _generate(self, batch: HistoryBatch, k: int, limits: Limits) -> RankedLists:
+    def _generate(self, batch: HistoryBatch, k: int, limits: Limits, rules: Rules, selection: Selection | None) -> RankedLists:
         model: Any = self.model
-        if model.answers == "scores":
-            return top_k(model.score(batch), k, limits=limits)
-        return beam_search(model, batch, self.trie, k, beams=max(k, self.recipe.decoding.beams), limits=limits)
+        if model.answers == "codes":
+            beams = max(k, self.recipe.decoding.beams)
+            return beam_search(model, batch, self.trie, k, beams=beams, limits=limits, rules=rules, selection=selection or BEST)
+        if selection is not None and not isinstance(selection, Sampled):
+            raise UserError(f"{self.recipe.title} scores items and has no beams to keep apart; use Sampled, or rules such as AtMost")
+        return top_k(model.score(batch), k, limits=limits, rules=rules, sampled=selection)
 
-    def _most_popular(self, rows: int, k: int, limits: Limits) -> RankedLists:
+    def _most_popular(self, rows: int, k: int, limits: Limits, rules: Rules) -> RankedLists:
         scores = torch.from_numpy(self.popularity.astype(np.float32)).expand(rows, -1)
-        return top_k(scores, k, limits=limits)
+        return top_k(scores, k, limits=limits, rules=rules)
 
     def _table(self, names: list[RawId], lists: RankedLists) -> pl.DataFrame:
         found = lists.items >= 0
@@ -286,15 +321,21 @@ def _split_name(split: str) -> Literal["validation", "test"]:
     raise UserError(f"unknown split `{split}`; allowed: `validation`, `test`")
 
 
-def build_model(recipe: Recipe, *, items: int, codes: ItemCodes | None) -> torch.nn.Module:
+def build_model(recipe: Recipe, *, items: int, codes: ItemCodes | None, vectors: np.ndarray | None = None) -> torch.nn.Module:
     """The untrained generator of a recipe, on the CPU."""
     make = MODELS.get(recipe.model.name)
     config = make.Config.parse(recipe.model.settings, where="model")
-    if make.answers == "scores":
-        return make(config, items=items)
-    if codes is None:
-        raise UserError(f"model `{recipe.model.name}` generates item codes; its recipe needs a [tokenizer] and item texts")
-    return make(config, codes=codes)
+    reads = getattr(make, "reads", ())
+    parts: dict[str, Any] = {"items": items} if make.answers == "scores" else {}
+    if make.answers == "codes" or "codes" in reads:
+        if codes is None:
+            raise UserError(f"model `{recipe.model.name}` works on item codes; its recipe needs a [tokenizer] and item texts")
+        parts["codes"] = codes
+    if "vectors" in reads:
+        if vectors is None:
+            raise UserError(f"model `{recipe.model.name}` works on item vectors; its recipe needs an [encoder] and item texts")
+        parts["vectors"] = vectors
+    return make(config, **parts)
 
 
 def build_tokenizer(part: PartConfig) -> ItemTokenizer:
@@ -311,7 +352,7 @@ def runtime_of(recipe: Recipe) -> Runtime:
 def load(folder: str | Path) -> Recommender:
     """Read a run folder. Raises `ArtifactError` when it is missing, damaged or from a version that cannot be read."""
     state = read_run(Path(folder))
-    model = build_model(state.recipe, items=len(state.log.items), codes=state.codes)
+    model = build_model(state.recipe, items=len(state.log.items), codes=state.codes, vectors=state.vectors)
     model.load_state_dict(dict(state.weights))
     model.to(runtime_of(state.recipe).device).eval()
     tokenizer = None
@@ -326,5 +367,6 @@ def load(folder: str | Path) -> Recommender:
         catalogue=state.catalogue,
         codes=state.codes,
         tokenizer=tokenizer,
+        vectors=state.vectors,
         card=state.card,
     )

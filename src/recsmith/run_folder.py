@@ -6,6 +6,7 @@ log.parquet            events by index, in order; users.parquet, items.parquet: 
 popularity.parquet     events per item in training
 catalogue.parquet, catalogue.json      what is known about the items (optional)
 item_codes.parquet, tokenizer.safetensors   semantic IDs and what made them (optional)
+item_vectors.safetensors   what the encoder made of the items, for models that read it (optional)
 card.json, card.md     what came out, and how
 curve.jsonl            loss and validation metrics along training (gradient-trained models); curve.png with the plotting extra
 """
@@ -29,7 +30,7 @@ from torch import Tensor
 from recsmith.artifacts import FolderKind, open_folder, read_json, write_folder, write_json
 from recsmith.card import markdown
 from recsmith.curve import draw_curve
-from recsmith.data import Catalogue, Histories, ItemCodes, Log, Vocabulary
+from recsmith.data import Catalogue, Histories, ItemCodes, Log, Vocabulary, fingerprint
 from recsmith.errors import ArtifactError
 from recsmith.recipe import Recipe
 
@@ -47,39 +48,49 @@ class RunState:
     catalogue: Catalogue | None = None
     codes: ItemCodes | None = None
     tokenizer: Mapping[str, np.ndarray] | None = None
+    vectors: np.ndarray | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
 
 def write_run(folder: Path, state: RunState) -> Path:
     """Write atomically; an older run at `folder` survives any failure. Raises `StorageError`."""
     with write_folder(folder, RUN) as draft:
-        write_json(draft / "config.json", state.recipe.table())
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()}, draft / "model.safetensors")
-        _write_log(draft, state.log)
-        pl.DataFrame({"events": state.popularity}).write_parquet(draft / "popularity.parquet")
-        if state.catalogue is not None:
-            state.catalogue.frame.write_parquet(draft / "catalogue.parquet")
-            write_json(draft / "catalogue.json", dict(state.catalogue.kinds))
-        if state.codes is not None:
-            _write_codes(draft, state.codes)
-        if state.tokenizer is not None:
-            save_arrays({name: np.ascontiguousarray(array) for name, array in state.tokenizer.items()}, draft / "tokenizer.safetensors")
-        _write_card(draft, state.card)
+        fill_run(draft, state)
     return folder
 
 
-def read_run(folder: Path) -> RunState:
-    """Raises `ArtifactError` when the folder is missing, damaged or from a version that cannot be read."""
+def fill_run(draft: Path, state: RunState) -> None:
+    """Write the files of a run into an empty folder that is to become one."""
+    write_json(draft / "config.json", state.recipe.table())
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.weights.items()}, draft / "model.safetensors")
+    _write_log(draft, state.log)
+    pl.DataFrame({"events": state.popularity}).write_parquet(draft / "popularity.parquet")
+    if state.catalogue is not None:
+        state.catalogue.frame.write_parquet(draft / "catalogue.parquet")
+        write_json(draft / "catalogue.json", dict(state.catalogue.kinds))
+    if state.codes is not None:
+        _write_codes(draft, state.codes, state.log.items)
+    if state.tokenizer is not None:
+        save_arrays({name: np.ascontiguousarray(array) for name, array in state.tokenizer.items()}, draft / "tokenizer.safetensors")
+    if state.vectors is not None:
+        save_arrays({"vectors": np.ascontiguousarray(state.vectors, dtype=np.float32)}, draft / "item_vectors.safetensors")
+    _write_card(draft, state.card)
+
+
+def read_run(folder: Path, *, weights: bool = True) -> RunState:
+    """Raises `ArtifactError` when the folder is missing, damaged or from a version that cannot be read; `weights=False` leaves them out."""
     folder = open_folder(folder, RUN)
     try:
+        log = _read_log(folder)
         return RunState(
             recipe=Recipe.build(read_json(folder / "config.json")),
-            weights=load_file(folder / "model.safetensors"),
-            log=_read_log(folder),
+            weights=load_file(folder / "model.safetensors") if weights else {},
+            log=log,
             popularity=pl.read_parquet(folder / "popularity.parquet")["events"].to_numpy(writable=True),
             catalogue=_read_catalogue(folder),
-            codes=_read_codes(folder),
+            codes=_read_codes(folder, log.items),
             tokenizer=_read_tokenizer(folder),
+            vectors=_read_vectors(folder) if weights else None,
             card=_read_card(folder),
         )
     except (SafetensorError, pl.exceptions.PolarsError, OSError) as error:
@@ -108,17 +119,24 @@ def _read_log(folder: Path) -> Log:
     return Log(users, items, Histories(values, offsets, times=extras["time"], weights=extras["weight"]))
 
 
-def _write_codes(folder: Path, codes: ItemCodes) -> None:
+def _write_codes(folder: Path, codes: ItemCodes, items: Vocabulary) -> None:
     frame = pl.DataFrame({f"level_{level}": codes.table[:, level] for level in range(codes.levels)})
     frame.write_parquet(folder / "item_codes.parquet")
-    write_json(folder / "item_codes.json", {"sizes": list(codes.sizes)})
+    write_json(folder / "item_codes.json", {"sizes": list(codes.sizes), "items": fingerprint(items.ids)})
 
 
-def _read_codes(folder: Path) -> ItemCodes | None:
+def _read_codes(folder: Path, items: Vocabulary) -> ItemCodes | None:
+    """The codes; refused when they are those of other items (runs of older versions do not say whose they are)."""
     if not (folder / "item_codes.parquet").exists():
         return None
+    facts, found = read_json(folder / "item_codes.json"), fingerprint(items.ids)
     table = pl.read_parquet(folder / "item_codes.parquet").to_numpy().astype(np.int64)
-    return ItemCodes(table, tuple(read_json(folder / "item_codes.json")["sizes"]))
+    if facts.get("items", found) != found or len(table) != len(items):
+        raise ArtifactError(
+            f"codes and items of `{folder}` are out of step: the codes are those of {len(table)} items with hash {facts.get('items')}, "
+            f"the run's {len(items)} items have hash {found}; copy the run again, or fit again"
+        )
+    return ItemCodes(table, tuple(facts["sizes"]))
 
 
 def _read_catalogue(folder: Path) -> Catalogue | None:
@@ -130,6 +148,11 @@ def _read_catalogue(folder: Path) -> Catalogue | None:
 def _read_tokenizer(folder: Path) -> dict[str, np.ndarray] | None:
     path = folder / "tokenizer.safetensors"
     return load_arrays(path) if path.exists() else None
+
+
+def _read_vectors(folder: Path) -> np.ndarray | None:
+    path = folder / "item_vectors.safetensors"
+    return load_arrays(path)["vectors"] if path.exists() else None
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

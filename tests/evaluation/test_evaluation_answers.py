@@ -32,7 +32,7 @@ def test_batches_do_not_change_the_result(cases):
     ]
     for found in results[1:]:
         assert found.metrics == results[0].metrics
-    whole = evaluate_lists(by_user(cases, 10), cases.targets, item_count=30, ks=(5, 10))
+    whole = evaluate_lists(by_user(cases, 10), cases.targets, item_count=30, ks=(5, 10), histories=cases.histories)
     assert results[0].metrics == whole.metrics
 
 

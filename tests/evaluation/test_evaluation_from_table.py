@@ -126,6 +126,7 @@ BAD_TABLES = [
     ({"user_id": ["ann"], "rank": [1]}, r"has no column `item_id` \(asked for as item\)"),
     ({"user_id": ["ann"], "item_id": [1]}, r"neither a column `rank` nor `score`"),
     ({"user_id": ["ann"], "item_id": [1], "score": [float("nan")]}, r"row 1, column `score`: the value is NaN"),
+    ({"user_id": ["ann"], "item_id": [1], "score": [float("inf")]}, r"row 1, column `score`: the value is inf, not a number"),
     ({"user_id": ["ann", "bob"], "item_id": [1, 1], "score": [1.0, None]}, r"row 2, column `score`: the value is missing"),
     ({"user_id": ["ann"], "item_id": [1], "score": ["high"]}, r"row 1, column `score`: 'high' is not a number"),
     ({"user_id": ["ann", "ann"], "item_id": [1, 2], "rank": [1, 1]}, r"row 2, column `rank`: user 'ann' already has an item of rank 1"),
@@ -156,6 +157,20 @@ def test_bad_cutoff_split_role_and_type(data):
         evaluate(table_of(LISTS), data, columns={"rank": "position"})
     with pytest.raises(UserError, match="of type `int` is not a table"):
         evaluate(3, data)
+
+
+def test_a_protocol_may_be_named(data):
+    named = evaluate(table_of(LISTS), data, protocol="leave-one-out", ks=(3,))
+    assert named.metrics == evaluate(table_of(LISTS), data, ks=(3,)).metrics
+    with pytest.raises(UserError, match=r"unknown protocol `leave-one`; did you mean `leave-one-out`\?"):
+        evaluate(table_of(LISTS), data, protocol="leave-one")
+
+
+def test_one_list_cannot_answer_every_position_of_a_session():
+    log = Dataset.from_frame({"user_id": [1, 1, 1, 2, 2, 2], "item_id": [1, 2, 3] * 2, "timestamp": [1, 2, 3, 100, 101, 102]})
+    sessions = SplitConfig(name="session-prefixes", session_gap=50, test_share=0.5)
+    with pytest.raises(DataError, match=r"asks several times about one user .* a table names one list per user"):
+        evaluate({"user_id": [2], "item_id": [3], "rank": [1]}, log, protocol=sessions)
 
 
 @pytest.mark.parametrize(

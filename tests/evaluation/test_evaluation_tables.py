@@ -29,7 +29,7 @@ def test_result_as_json_and_as_text():
     found = evaluate_lists(lists, Histories.from_rows([[0], [1]]), item_count=3, ks=(1, 2))
     document = json.loads(json.dumps(found.as_dict()))
     assert document["metrics"]["Recall@1"] == 0.5
-    assert set(document) == {"split", "protocol", "metrics", "figures", "cases", "seconds"}
+    assert set(document) == {"split", "protocol", "metrics", "figures", "cases", "seconds", "checks"}
     lines = found.table().splitlines()
     assert lines[0].split() == ["unnamed,", "2", "cases", "@1", "@2"]
     assert ["NDCG", "0.5000", "0.8155"] in [line.split() for line in lines]

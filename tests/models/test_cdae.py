@@ -29,7 +29,7 @@ class TestCdaeWithSquares(ScoreModelTests):
 def _model(config: CdaeConfig = SMALL) -> Cdae:
     torch.manual_seed(0)
     model = Cdae(config, items=12).eval()
-    torch.nn.init.normal_(model.users)
+    torch.nn.init.normal_(model.users.weight)
     return model
 
 
@@ -39,7 +39,7 @@ def test_packed_arithmetic_equals_the_dense_formulas() -> None:
     dense = torch.zeros(4, 12)
     dense[torch.from_numpy(HISTORIES.rows), torch.from_numpy(HISTORIES.values)] = 1
     sums = dense @ model.first.embedding.weight + model.first.bias
-    expected = model.out(torch.sigmoid(sums + model.users[[3, 0, 1, 2]]))
+    expected = model.out(torch.sigmoid(sums + model.users.weight[[3, 0, 1, 2]]))
     torch.testing.assert_close(model.score(to_batch(HISTORIES, users=np.array([3, 0, 1, 2]))), expected)
     torch.testing.assert_close(model.score(to_batch(HISTORIES)), model.out(torch.sigmoid(sums)))
 
@@ -62,7 +62,7 @@ def test_vectors_start_at_zero() -> None:
 def test_only_people_of_the_batch_learn() -> None:
     model = _model().train()
     model.loss(to_batch(HISTORIES, users=np.array([1, 3, -1, -1])), 0).backward()
-    moved = model.users.grad.abs().sum(1) > 0
+    moved = model.users.weight.grad.abs().sum(1) > 0
     assert moved.tolist() == [False, True, False, True]
 
 

@@ -51,7 +51,7 @@ def test_packed_order_changes_nothing() -> None:
     rows = [[1, 2, 3], [], [4], [7, 5, 6, 8, 1], [9, 9]]
     batch = to_batch(Histories.from_rows(rows))
     states = gru(batch.items, batch.offsets)
-    alone = [gru.project(gru.gru(pack_sequence([gru.items(torch.tensor(row))]))[0].data) for row in rows if row]
+    alone = [gru.project(gru.gru.gru(pack_sequence([gru.items(torch.tensor(row))]))[0].data) for row in rows if row]
     torch.testing.assert_close(states, torch.cat(alone), rtol=1e-4, atol=1e-6)
 
 

@@ -58,6 +58,19 @@ def test_the_loss_is_what_search_scores_of_each_prefix(mode, softmax, which):
     assert model.loss(pack(rows), 0).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_temperature_of_the_loss_divides_its_logits_alone():
+    cold, plain = make_model(loss_temperature=0.5), make_model()
+    batch, first = pack([[1, 2, 3], [5]]), pack([[]])
+    assert torch.equal(scores(cold, batch), scores(plain, batch))
+    logits, state = plain.step(plain.prefill(first), 0, None, None)
+    target = plain.item_codes[7]
+    expected = -(logits[0, 0] / 0.5).log_softmax(0)[target[0]]
+    for level in (1, 2):
+        logits, state = plain.step(state, level, torch.zeros(1, 1, dtype=torch.int64), target[level - 1].view(1, 1))
+        expected = expected - (logits[0, 0] / 0.5).log_softmax(0)[target[level]]
+    assert cold.loss(pack([[7]]), 0).item() == pytest.approx(expected.item() / 3, rel=1e-5)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_row_does_not_depend_on_its_batch(mode):
     model = make_model(encoder_attention=mode)

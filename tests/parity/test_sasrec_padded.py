@@ -24,12 +24,12 @@ def padded_states(model: Sasrec, rows: list[list[int]]) -> Tensor:
         places = (places - (~real).sum(1, keepdim=True)).clamp(min=0)
     else:
         places = LENGTH - 1 - places
-    x = model.items(items.clamp(min=0)) + model.positions(places)
-    x = model.input_norm(x) if model.config.norm == "post" else x
+    x = model.items(items.clamp(min=0)) + model.encoder.positions(places)
+    x = model.encoder.input_norm(x) if model.config.norm == "post" else x
     hidden = torch.ones(LENGTH, LENGTH).triu(1).bool() | ~real[:, None, :]
     hidden = hidden & ~torch.eye(LENGTH).bool()  # padding sees itself, else its softmax is empty
     hidden = hidden.repeat_interleave(model.config.heads, 0)
-    for block in model.blocks:
+    for block in model.encoder.blocks:
         attention, pre = block.attention, model.config.norm == "pre"
 
         def mix(y: Tensor, attention: torch.nn.Module = attention) -> Tensor:
@@ -48,7 +48,7 @@ def padded_states(model: Sasrec, rows: list[list[int]]) -> Tensor:
         else:
             x = block.attention_norm(x + mix(x))
             x = block.feed_forward_norm(x + feed(x))
-    return model.output_norm(x)[:, -1]
+    return model.encoder.output_norm(x)[:, -1]
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

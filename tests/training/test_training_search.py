@@ -197,3 +197,13 @@ def test_without_optuna_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"`recsmith tune` needs `optuna`.*recsmith\[tune\]"):
         run(tmp_path)
+
+
+def test_every_setting_of_a_small_space_is_tried_before_it_is_called_exhausted(tmp_path: Path) -> None:
+    """One setting is so much better that the sampler would ask for it again and again."""
+    ranges = {"b": {"low": 1, "high": 4}, "c": {"low": 0.0, "high": 0.4, "step": 0.2}}
+    space = SearchSpace.parse({"a": {"choices": ["x", "y", "z"]}, **ranges})
+    start = {"a": "x", "b": 1, "c": 0.0}
+    result = search(lambda values: 100.0 * (values == start), space, trials=50, storage=tmp_path / "s", defaults=start)
+    assert result.ended == "space exhausted"
+    assert len(result.trials) == 36

@@ -13,6 +13,7 @@ import polars as pl
 from recsmith.errors import StorageError
 
 if TYPE_CHECKING:
+    from recsmith.decoding import Selection
     from recsmith.protocols import Progress
     from recsmith.recommender import Recommender
 
@@ -29,12 +30,14 @@ BATCH = 4096
 """Users answered at a time."""
 
 
-def write_for_everybody(recommender: Recommender, out: Path, *, k: int, progress: Progress | None = None) -> dict[str, Any]:
+def write_for_everybody(
+    recommender: Recommender, out: Path, *, k: int, selection: Selection | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Write `user_id, item_id, score, rank` for every user of the log. Raises `StorageError`, and then `out` is as it was."""
     beside = out.with_name(f".{out.name}.parts-{os.getpid()}")
     try:
         beside.mkdir(parents=True)
-        rows = _write_parts(recommender, beside, k=k, progress=progress)
+        rows = _write_parts(recommender, beside, k=k, selection=selection, progress=progress)
         whole = beside / f"whole{out.suffix}"
         FORMATS[out.suffix](pl.scan_parquet(beside / "part-*.parquet"), whole)
         whole.replace(out)
@@ -46,13 +49,13 @@ def write_for_everybody(recommender: Recommender, out: Path, *, k: int, progress
     return {"file": str(out), "users": len(recommender.log.users), "rows": rows, "k": k}
 
 
-def _write_parts(recommender: Recommender, folder: Path, *, k: int, progress: Progress | None) -> int:
+def _write_parts(recommender: Recommender, folder: Path, *, k: int, selection: Selection | None, progress: Progress | None) -> int:
     everybody = recommender.log.users.ids
     rows = 0
     for start in range(0, len(everybody), BATCH):
         if progress is not None:
             progress("recommending", start, len(everybody))
-        lists = recommender.recommend(users=everybody[start : start + BATCH].to_list(), k=k)
+        lists = recommender.recommend(users=everybody[start : start + BATCH].to_list(), k=k, selection=selection)
         lists.write_parquet(folder / f"part-{start:012d}.parquet")
         rows += lists.height
     return rows

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsmith.cli import display, options
+from recsmith.cli import asking, display, options
 
 if TYPE_CHECKING:
     from recsmith.comparison import Comparison, RunFigure
@@ -20,9 +20,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Folders of two runs or more; the first is the baseline.")],
-    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="Any metric with a value per user, with its cutoff.")] = "NDCG@10",
-    split: Annotated[Literal["test", "validation"], typer.Option("--split", help="Which held-out events to predict.")] = "test",
-    force: Annotated[bool, typer.Option("--force", help="Show runs of different data or protocol too; they are marked.")] = False,
+    metric: asking.Metric = "NDCG@10",
+    split: asking.Split = "test",
+    jobs: asking.Jobs = None,
+    force: asking.Force = False,
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -33,7 +34,9 @@ def compare(
     from recsmith.comparison import compare_runs
 
     with display.showing_progress() as progress:
-        comparison = compare_runs(runs, metric=metric, split=split, force=force, seed=seed, progress=progress)
+        comparison = compare_runs(
+            runs, metric=metric, split=split, force=force, seed=seed, jobs=asking.processes(jobs, len(runs)), progress=progress
+        )
     if as_json:
         display.print_json(_document(comparison))
     else:

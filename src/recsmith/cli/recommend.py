@@ -13,6 +13,7 @@ from recsmith.errors import UserError, suggestion
 if TYPE_CHECKING:
     import polars as pl
 
+    from recsmith.decoding import Selection
     from recsmith.recommender import Recommender
 
 app = typer.Typer(add_completion=False)
@@ -34,6 +35,14 @@ def recommend(
         Path | None, typer.Option("--out", metavar="FILE", help="With --users all: .parquet, .csv or .jsonl, one row per item.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of items per list.")] = 10,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Draw the items instead of taking the best; 1 = as probable as the model says.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Draw another list: another seed, another list.")] = None,
+    diverse: Annotated[
+        int | None,
+        typer.Option("--diverse", metavar="GROUPS", help="Beams in groups that avoid each other's codes, for generating models."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Recommend items to users of the log, or to anybody by their history, with titles.
@@ -44,19 +53,33 @@ def recommend(
 
     Example: recsmith recommend runs/tiger-ml --history 1,50,260
 
+    Example: recsmith recommend runs/tiger-ml --user 1 --temperature 0.8 --seed 2
+
     Example: recsmith recommend runs/tiger-ml --users all --out recommendations.parquet
     """
     _check_question(user, history, users, out)
     from recsmith.recommender import load
 
     recommender = load(run)
+    selection = _selection(temperature, seed, diverse)
     if users is not None:
         assert out is not None
-        _for_everybody(recommender, out, k, as_json=as_json)
+        _for_everybody(recommender, out, k, selection, as_json=as_json)
     elif history is not None:
-        _for_history(recommender, history, k, as_json=as_json)
+        _for_history(recommender, history, k, selection, as_json=as_json)
     else:
-        _for_users(recommender, user or [], k, as_json=as_json)
+        _for_users(recommender, user or [], k, selection, as_json=as_json)
+
+
+def _selection(temperature: float | None, seed: int | None, groups: int | None) -> Selection | None:
+    """What the options ask for; None takes the best items."""
+    from recsmith.decoding import Diverse, Sampled
+
+    if groups is None:
+        return None if temperature is None and seed is None else Sampled(1.0 if temperature is None else temperature, seed=seed or 0)
+    if temperature is not None or seed is not None:
+        raise UserError("--diverse searches and --temperature and --seed draw; give one or the other")
+    return Diverse(groups)
 
 
 def _check_question(user: list[str] | None, history: list[str] | None, users: str | None, out: Path | None) -> None:
@@ -72,13 +95,13 @@ def _check_question(user: list[str] | None, history: list[str] | None, users: st
 # ---- some users -------------------------------------------------------------------------------------------------------
 
 
-def _for_users(recommender: Recommender, names: list[str], k: int, *, as_json: bool) -> None:
+def _for_users(recommender: Recommender, names: list[str], k: int, selection: Selection | None, *, as_json: bool) -> None:
     names = list(dict.fromkeys(names))
     for name in names:
         if name not in recommender.log.users:
             display.note(f"user `{name}` is not in the log; the list holds the most popular items instead")
     ids = {name: _raw_id(recommender, name) for name in names}
-    table = recommender.recommend(users=names, k=k)
+    table = recommender.recommend(users=names, k=k, selection=selection)
     rows = [{**row, "user_id": ids[str(row["user_id"])]} for row in _rows(recommender, table)]
     if as_json:
         display.print_json(rows)
@@ -95,14 +118,14 @@ def _raw_id(recommender: Recommender, name: str) -> Any:
     return name if index < 0 else users.ids[index]
 
 
-def _for_history(recommender: Recommender, words: list[str], k: int, *, as_json: bool) -> None:
+def _for_history(recommender: Recommender, words: list[str], k: int, selection: Selection | None, *, as_json: bool) -> None:
     items = history_ids(recommender, words)
     unknown = recommender.unknown_items(items)
     if unknown:
         display.note(f"not in the catalogue and left out: {', '.join(f'`{item}`' for item in unknown)}")
     if len(unknown) == len(items):
         display.note("nothing of this history is known; the list holds the most popular items instead")
-    rows = [{**row, "user_id": None} for row in _rows(recommender, recommender.recommend(histories=[items], k=k))]
+    rows = [{**row, "user_id": None} for row in _rows(recommender, recommender.recommend(histories=[items], k=k, selection=selection))]
     if as_json:
         display.print_json(rows)
     else:
@@ -143,13 +166,13 @@ def _show(recommender: Recommender, who: str, events: list[Any], rows: list[dict
 # ---- everybody --------------------------------------------------------------------------------------------------------
 
 
-def _for_everybody(recommender: Recommender, out: Path, k: int, *, as_json: bool) -> None:
+def _for_everybody(recommender: Recommender, out: Path, k: int, selection: Selection | None, *, as_json: bool) -> None:
     from recsmith.cli.batch import FORMATS, write_for_everybody
 
     if out.suffix not in FORMATS:
         raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
     with display.showing_progress() as progress:
-        facts = write_for_everybody(recommender, out, k=k, progress=progress)
+        facts = write_for_everybody(recommender, out, k=k, selection=selection, progress=progress)
     if as_json:
         display.print_json(facts)
     else:

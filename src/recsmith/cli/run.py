@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,6 +14,9 @@ app = typer.Typer(add_completion=False)
 
 JSON_KEYS = ("run", "recipe", "data", "protocol", "split", "metrics", "validation", "reported", "seconds", "seeds")
 """Parts of a card that `--json` prints; the whole card stands in the run folder."""
+
+SET_COLUMNS = ("Recall@", "NDCG@", "Coverage@")
+"""Metrics that the table of a set of recipes shows."""
 
 
 @app.command()
@@ -24,15 +29,19 @@ def run(
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Fit a recipe, evaluate it on validation and test, and print ours / paper / difference.
+    """Fit a recipe, evaluate it on validation and test, and print ours / paper / difference; or do so for a named set of recipes.
 
-    Ctrl-C keeps the best weights so far; the same command again goes on where it stopped.
+    Ctrl-C keeps the best weights so far; the same command again goes on where it stopped. Sets: `baselines`, `all-interaction`.
 
     Example: recsmith run tiger --data ml-latest-small --out runs/tiger-ml
     """
     from recsmith import fitting
     from recsmith.recipe import load_recipe
+    from recsmith.recipe_files import set_names
 
+    if recipe in set_names():
+        _run_set(recipe, data, out, columns=columns, settings=settings, seed=seed, as_json=as_json)
+        return
     chosen = load_recipe(recipe, settings=options.parse_settings(settings))
     source = options.read_data(data, columns)
     with display.showing_progress() as progress:
@@ -41,6 +50,39 @@ def run(
         display.print_json({key: card.get(key) for key in JSON_KEYS})
     else:
         show_result(card)
+
+
+def _run_set(name: str, data: str, out: Path, *, columns: str | None, settings: list[str] | None, seed: int, as_json: bool) -> None:
+    from recsmith.run_set import run_set
+
+    chosen = options.parse_settings(settings)
+    source = options.read_data(data, columns)
+    with display.showing_progress() as progress:
+        rows = run_set(
+            name,
+            source,
+            out=out,
+            seed=seed,
+            settings=chosen,
+            progress=progress,
+            message=progress.message,
+            each=lambda row: progress.message(f"{row.recipe}: {row.failure or 'done'}"),
+            command=options.command_line(),
+        )
+    if as_json:
+        display.print_json([asdict(row) for row in rows])
+        return
+    shown = display.main_metrics(next((row.metrics for row in rows if row.metrics), {}))
+    names = [name for name in shown if name.startswith(SET_COLUMNS)]
+    lines = [
+        [row.title, *(row.metrics.get(metric) for metric in names), None if row.seconds is None else display.duration(row.seconds)]
+        for row in rows
+    ]
+    display.print_table(["system", *names, "fit"], lines, title=f"{name} on {source.name}, test")
+    for row in rows:
+        if row.failure:
+            display.note(f"{row.recipe}: {row.failure}")
+    display.say(f"written to `{out}`, with a picture in cost.png; next: recsmith report {out}/* --out report.html")
 
 
 def show_result(card: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`recsmith tokens`: look at a run's semantic IDs, give codes to new items, compare two runs."""
+"""`recsmith tokens`: look at a run's semantic IDs, give codes to new items, follow a catalogue that moves, compare two runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+CurrentItems = Annotated[
+    Path, typer.Option("--items", metavar="FILE", help="Table of the current catalogue, with the columns of the run's item texts.")
+]
+
 _SHARES = {
     "prefix_purity": "items of their prefix's commonest category",
     "neighbour_overlap": "nearest neighbours with the same prefix",
@@ -26,7 +30,7 @@ _SHARES = {
 
 @app.callback()
 def tokens() -> None:
-    """Semantic IDs: what they are worth, codes for new items, what changed between runs.
+    """Semantic IDs: what they are worth, codes for new items, drift and migration, what changed between runs.
 
     Example: recsmith tokens inspect runs/tiger-ml
     """
@@ -36,18 +40,22 @@ def tokens() -> None:
 def inspect(
     run: options.Run,
     branches: Annotated[int, typer.Option("--branches", min=0, help="First codes of the code tree that are shown.")] = 6,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw the code tree: .svg, .png or .pdf.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Collisions, usage and entropy per level; purity, neighbours and co-occurrence against random codes; the code tree with titles.
 
-    Example: recsmith tokens inspect runs/tiger-ml
+    Example: recsmith tokens inspect runs/tiger-ml --picture tree.svg
     """
     from recsmith.run_folder import read_run
-    from recsmith.tokens import inspect_tokens
+    from recsmith.tokens import draw_code_tree, inspect_tokens
 
     state = read_run(run)
     with display.showing_progress() as progress:
         report = {"run": str(run), **inspect_tokens(state, branches=branches, progress=progress)}
+    if picture is not None:
+        title = f"{run}: {report['codes']['items']:,} items, tokenizer {report['tokenizer']['name']}"
+        report["picture"] = str(draw_code_tree(report["tree"], picture, title=title))
     if as_json:
         display.print_json(report)
     else:
@@ -104,6 +112,88 @@ def diff(
         display.print_json(changes)
     else:
         _show_changes(changes)
+
+
+@app.command()
+def drift(run: options.Run, items: CurrentItems, as_json: options.Json = False) -> None:
+    """How far the current catalogue has moved away from the run's codebooks, and whether that speaks for a migration.
+
+    Example: recsmith tokens drift runs/tiger-ml --items items.csv
+    """
+    from recsmith.data.readers.tables import read_catalogue
+    from recsmith.run_folder import read_run
+    from recsmith.tokens import token_drift
+
+    state = read_run(run)
+    with display.showing_progress() as progress:
+        figures = {"run": str(run), **token_drift(state, read_catalogue(items), progress=progress)}
+    if as_json:
+        display.print_json(figures)
+    else:
+        _show_drift(figures)
+
+
+@app.command()
+def migrate(
+    run: options.Run,
+    items: CurrentItems,
+    keep: Annotated[float, typer.Option("--keep", min=0, help="Share by which an item's error may grow so that it keeps its id.")] = 0.1,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the migrated run there instead of over RUN.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """New codebooks on the current catalogue, in which items keep their ids where they can; the version before is kept.
+
+    New items join the run, gone ones stay for the histories that hold them. The model keeps its weights and should be trained on.
+
+    Example: recsmith tokens migrate runs/tiger-ml --items items.csv
+    """
+    from recsmith.data.readers.tables import read_catalogue
+    from recsmith.run_folder import read_run
+    from recsmith.tokens import migrate_tokens, write_version
+
+    state = read_run(run)
+    with display.showing_progress() as progress:
+        migrated, facts = migrate_tokens(state, read_catalogue(items), keep=keep, progress=progress)
+    facts = {"run": str(write_version(run, migrated, out=out)), **facts}
+    if as_json:
+        display.print_json(facts)
+    else:
+        _show_migration(facts)
+
+
+@app.command()
+def versions(run: options.Run, as_json: options.Json = False) -> None:
+    """The versions of a run's codes, and which of them is in use.
+
+    Example: recsmith tokens versions runs/tiger-ml
+    """
+    from recsmith.tokens import versions as all_versions
+
+    found = all_versions(run)
+    if as_json:
+        display.print_json({"run": str(run), "versions": found})
+    else:
+        rows = [[str(one["version"]), one["hash"], one["items"], one["current"]] for one in found]
+        display.print_table(["version", "hash of the codes", "hash of the items", "in use"], rows)
+
+
+@app.command()
+def rollback(
+    run: options.Run,
+    to: Annotated[int | None, typer.Option("--to", min=1, help="Version to use; the one before when left out.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Use an earlier version of the codes again, with everything that belonged to it; the present one is kept.
+
+    Example: recsmith tokens rollback runs/tiger-ml
+    """
+    from recsmith.tokens import rollback as roll_back
+
+    facts = {"run": str(run), **roll_back(run, to=to)}
+    if as_json:
+        display.print_json(facts)
+    else:
+        display.say(f"`{run}` uses version {facts['version']} of its codes again")
 
 
 def _write(frame: pl.DataFrame, out: Path) -> None:
@@ -193,3 +283,35 @@ def _show_changes(changes: dict[str, Any]) -> None:
         for level, (changed, kept) in enumerate(zip(changes["changed_by_level"], changes["kept_company"], strict=True))
     ]
     display.print_table(["level", "codes, old", "codes, new", "items with another code", "pairs still together"], rows)
+
+
+def _show_drift(figures: dict[str, Any]) -> None:
+    items = figures["items"]
+    display.say(
+        f"{items['current']:,} items in the catalogue: {items['known']:,} known ({items['changed']:,} with changed texts), "
+        f"{items['new']:,} new; {items['gone']:,} of the run's {items['run']:,} are gone"
+    )
+    if figures["error"] is not None:
+        rows = [[name, figures["error"][name], figures["error"].get(f"{name}_ratio")] for name in ("run", "new", "changed")]
+        display.print_table(["items", "error of their codes", "ratio"], rows)
+    rows = [[level + 1, value] for level, value in enumerate(figures["usage_divergence"])]
+    display.print_table(["level", "divergence of usage (bits)"], rows)
+    if figures["changed_codes"] is not None:
+        display.say(f"{figures['changed_codes']:.1%} of the items with changed texts would get other codes now")
+    for reason in figures["reasons"]:
+        display.say(f"for a migration: {reason}")
+    if not figures["reasons"]:
+        display.say("nothing speaks for a migration yet; new items can get codes by: recsmith tokens assign")
+
+
+def _show_migration(facts: dict[str, Any]) -> None:
+    share = "" if facts["kept_share"] is None else f" ({facts['kept_share']:.1%})"
+    display.say(f"`{facts['run']}` now uses version {facts['version']} of its codes, learned on {facts['current']:,} items")
+    display.say(
+        f"{facts['kept']:,} items{share} kept their codes, {facts['moved']:,} have others, {facts['new']:,} are new, {facts['gone']:,} gone"
+    )
+    display.say(
+        f"error of the codes {facts['error']:.4g}, without keeping any {facts['error_if_none_were_kept']:.4g}; "
+        f"collision rate {facts['collisions']['before']:.1%} before, {facts['collisions']['after']:.1%} now"
+    )
+    display.note("the model has not learned the new codes; its test figures left the card. The way back: recsmith tokens rollback RUN")

@@ -5,11 +5,13 @@ from recsmith.data.categories import item_categories
 from recsmith.data.codes import ItemCodes
 from recsmith.data.columns import parse_columns
 from recsmith.data.dataset import Dataset
+from recsmith.data.fingerprints import codes_fingerprint, fingerprint
 from recsmith.data.histories import Cases, Histories, join_histories, offsets_of
 from recsmith.data.readers import READERS, Reader
 from recsmith.data.report import DatasetReport
+from recsmith.data.row_logs import basket_log, session_log
 from recsmith.data.split import TIE_RULE, Log, Split, SplitConfig
-from recsmith.data.splitting import shuffle_ties, split_log
+from recsmith.data.splitting import rolling_splits, shuffle_ties, split_log
 from recsmith.data.view import ViewConfig
 from recsmith.data.views import Baskets, Sessions, baskets, interaction_matrix, popularity, sessions
 from recsmith.data.vocabulary import RawId, Vocabulary
@@ -35,11 +37,16 @@ __all__ = [
     "Vocabulary",
     "item_categories",
     "join_histories",
+    "codes_fingerprint",
+    "fingerprint",
+    "basket_log",
     "baskets",
     "interaction_matrix",
     "offsets_of",
     "parse_columns",
     "popularity",
+    "rolling_splits",
+    "session_log",
     "sessions",
     "shuffle_ties",
     "split_log",

@@ -1,4 +1,4 @@
-"""The five split protocols. Each is a rule that says which events of a log train, and which cases validate and test."""
+"""The split protocols. Each is a rule that says which events of a log train, and which cases validate and test."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ class _Part:
     """End of the targets, int64."""
     visible: np.ndarray | None = None
     """Which events may stand in a history, bool `[event]`; None allows all before the first target."""
+    begins: np.ndarray | None = None
+    """First event that a history may hold, as a position; None: the row's first."""
+    known_until: np.ndarray | None = None
+    """End of the history, as a position; None: the first target."""
+    chosen: np.ndarray | None = None
+    """Which events between start and stop are targets, bool `[event]`; None takes all."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,13 @@ def split_log(log: Log, config: SplitConfig) -> Split:
                         "use another split or more data")  # fmt: skip
     split = Split(config, train, validation, test, len(log.items), {})
     return replace(split, figures=_figures(log, cut, split))
+
+
+def rolling_splits(log: Log, config: SplitConfig) -> list[Split]:
+    """The splits of all `config.origins` of `global-temporal`, oldest origin first; raises what `split_log` raises."""
+    if config.name != "global-temporal":
+        raise ConfigError(f"split `{config.name}` has no rolling origins; allowed: `global-temporal`")
+    return [split_log(log, config.override(origin=origin)) for origin in range(config.origins)]
 
 
 def shuffle_ties(log: Log, seed: int) -> Log:
@@ -96,20 +109,29 @@ def _ratio(histories: Histories, config: SplitConfig) -> _Cut:
 
 
 def _global_temporal(histories: Histories, config: SplitConfig) -> _Cut:
-    """Two cut times for everybody; an event exactly at a cut belongs to the later part. Cases: people with events on both sides of it."""
+    """Two cut times for everybody; an event exactly at a cut belongs to the later part. Cases: people with events on both sides of it.
+
+    With rolling origins (as in Tashman 2000) the test period has one window per origin; a split trains on what comes before its
+    window's validation part and ignores what comes after its window.
+    """
     times = histories.times
     if times is None:
         raise DataError("split `global-temporal` needs times and the log has none; name the column (--columns time=ts) or use `ratio`")
-    shares = [1 - config.validation_share - config.test_share, 1 - config.test_share]
-    first, second = np.quantile(times, shares, method="higher")
-    if times.min() >= first or times.max() < second:
+    if config.origin >= config.origins:
+        raise ConfigError(f"origin = {config.origin} does not exist; there are origins 0 to {config.origins - 1} (setting `origins`)")
+    test_share = 1 - config.test_share + config.test_share * config.origin / config.origins
+    first, second = np.quantile(times, [test_share - config.validation_share, test_share], method="higher")
+    end = np.inf
+    if config.origin + 1 < config.origins:
+        end = float(np.quantile(times, test_share + config.test_share / config.origins, method="higher"))
+    if times.min() >= first or times.max() < second or second >= end:
         raise DataError(f"split `global-temporal` cannot cut: too many events share one time ({first:.0f}); use another split")
-    starts, test_starts = (_first_at(histories, cut) for cut in (first, second))
-    ends = histories.offsets[1:]
+    starts, test_starts, ends = (_first_at(histories, cut) for cut in (first, second, end))
     everybody = np.arange(len(histories))
     validation = _only_nonempty(_Part(everybody, starts, test_starts), histories)
     test = _only_nonempty(_Part(everybody, test_starts, ends), histories)
-    return _Cut(times < first, validation, test, {"validation_from": float(first), "test_from": float(second)})
+    figures: Figures = {"validation_from": float(first), "test_from": float(second)}
+    return _Cut(times < first, validation, test, figures if np.isinf(end) else {**figures, "test_until": end})
 
 
 def _strong_generalisation(histories: Histories, config: SplitConfig) -> _Cut:
@@ -151,12 +173,101 @@ def _item_cold_start(histories: Histories, config: SplitConfig) -> _Cut:
     return _Cut(warm, parts[0], parts[1], {"validation_items": counts[1], "test_items": counts[0]})
 
 
+def _user_cold_start(histories: Histories, config: SplitConfig) -> _Cut:
+    """Held-out people give no event to training; after their first `known_events` the next one is to be predicted."""
+    eligible = np.flatnonzero(histories.lengths > config.known_events)
+    counts = [round(share * len(eligible)) for share in (config.test_share, config.validation_share)]
+    drawn = generator(config.seed, "user-cold-start").permutation(eligible)
+    tested, validated = np.sort(drawn[: counts[0]]), np.sort(drawn[counts[0] : sum(counts)])
+    held_out = np.zeros(len(histories), dtype=bool)
+    held_out[drawn[: sum(counts)]] = True
+    targets = [histories.offsets[rows] + config.known_events for rows in (validated, tested)]
+    parts = [_Part(rows, target, target + 1) for rows, target in zip((validated, tested), targets, strict=True)]
+    return _Cut(~held_out[histories.rows], parts[0], parts[1], _too_short(histories, eligible))
+
+
+def _session_prefixes(histories: Histories, config: SplitConfig) -> _Cut:
+    """The sessions that end last are held out, and every event of theirs but the first is predicted from those before it in the session.
+
+    As in GRU4Rec (Hidasi et al. 2016): a session is in one part as a whole. Without times the last rows of the log are held out.
+    """
+    starts = np.zeros(len(histories.values), dtype=bool)
+    starts[histories.offsets[:-1][histories.lengths > 0]] = True
+    if config.session_gap > 0:
+        if histories.times is None:
+            raise DataError("split `session-prefixes` needs times to cut sessions; name the column (--columns time=ts) or, where each row "
+                            "is a session, set session_gap to 0")  # fmt: skip
+        starts[1:] |= np.diff(histories.times) > config.session_gap
+    begins = np.flatnonzero(starts)
+    ends = np.append(begins[1:], len(starts))
+    order = np.arange(len(begins)) if histories.times is None else np.argsort(histories.times[ends - 1], kind="stable")
+    counts = [round(share * len(begins)) for share in (config.test_share, config.validation_share)]
+    cuts = len(begins) - np.array([sum(counts), counts[0]])
+    parts = [_prefixes(histories, begins[some], ends[some]) for some in (order[cuts[0] : cuts[1]], order[cuts[1] :])]
+    held_out = np.sort(order[cuts[0] :])
+    train = ~_covered(len(starts), begins[held_out], ends[held_out])
+    return _Cut(train, parts[0], parts[1], {"sessions": len(begins), "validation_sessions": counts[1], "test_sessions": counts[0]})
+
+
+def _prefixes(histories: Histories, begins: np.ndarray, ends: np.ndarray) -> _Part:
+    """Every event but the first of each session, to be predicted from the earlier events of the session."""
+    sessions = np.sort(begins)
+    lengths = np.sort(ends) - sessions - 1
+    begin = np.repeat(sessions, lengths)
+    target = begin + 1 + np.arange(len(begin)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return _Part(histories.rows[target], target, target + 1, begins=begin)
+
+
+def _next_basket(histories: Histories, config: SplitConfig) -> _Cut:
+    """Each person's last basket tests and the one before validates; people with fewer than 3 baskets only train."""
+    if histories.times is None:
+        raise DataError("split `next-basket` needs times, and events of one basket share one; name the column (--columns time=ts) or make "
+                        "the log with `recsmith.data.basket_log`")  # fmt: skip
+    window = np.floor(histories.times / config.basket_seconds) if config.basket_seconds > 0 else histories.times
+    starts = np.ones(len(window), dtype=bool)
+    starts[1:] = (window[1:] != window[:-1]) | (np.diff(histories.rows) > 0)
+    begins = np.flatnonzero(starts)
+    owners = histories.rows[begins]
+    rows = np.flatnonzero(np.bincount(owners, minlength=len(histories)) >= 3)
+    last = np.searchsorted(owners, rows, side="right") - 1
+    ends = histories.offsets[1:][rows]
+    train = ~_covered(len(starts), begins[last - 1], ends)
+    parts = _Part(rows, begins[last - 1], begins[last]), _Part(rows, begins[last], ends)
+    return _Cut(train, *parts, {**_too_short(histories, rows), "baskets": len(begins)})
+
+
+def _explicit_rating(histories: Histories, config: SplitConfig) -> _Cut:
+    """Rated events are held out at random, whatever their time, as is usual in rating prediction (AutoRec: Sedhain et al. 2015).
+
+    A case is a person; the history is all of the person's training events, the targets with their ratings are the held-out ones.
+    """
+    if histories.weights is None:
+        raise DataError("split `explicit-rating` needs ratings and the log has none; name the column: --columns rating=stars")
+    events = len(histories.values)
+    counts = [round(share * events) for share in (config.test_share, config.validation_share)]
+    drawn = generator(config.seed, "explicit-rating").permutation(events)
+    train = np.ones(events, dtype=bool)
+    train[drawn[: sum(counts)]] = False
+    parts = []
+    for some in (drawn[counts[0] : sum(counts)], drawn[: counts[0]]):
+        chosen = np.zeros(events, dtype=bool)
+        chosen[some] = True
+        rows = np.unique(histories.rows[some])
+        first, end = histories.offsets[rows], histories.offsets[rows + 1]
+        parts.append(_Part(rows, first, end, visible=train, known_until=end, chosen=chosen))
+    return _Cut(train, parts[0], parts[1])
+
+
 _PROTOCOLS: dict[str, Callable[[Histories, SplitConfig], _Cut]] = {
     "leave-one-out": _leave_one_out,
     "ratio": _ratio,
     "global-temporal": _global_temporal,
     "strong-generalisation": _strong_generalisation,
     "item-cold-start": _item_cold_start,
+    "user-cold-start": _user_cold_start,
+    "session-prefixes": _session_prefixes,
+    "next-basket": _next_basket,
+    "explicit-rating": _explicit_rating,
 }
 
 
@@ -164,14 +275,19 @@ _PROTOCOLS: dict[str, Callable[[Histories, SplitConfig], _Cut]] = {
 
 
 def _cases(histories: Histories, part: _Part, train: Histories) -> Cases:
-    before = histories._gather(histories.offsets[part.rows], part.starts - histories.offsets[part.rows])
-    if part.visible is not None:
-        seen = replace(histories, values=part.visible.astype(np.int64))._gather(
-            histories.offsets[part.rows], part.starts - histories.offsets[part.rows]
-        )
-        before = before.where(seen.values.astype(bool))
+    begins = histories.offsets[part.rows] if part.begins is None else part.begins
+    known_until = part.starts if part.known_until is None else part.known_until
+    before = _range(histories, begins, known_until, part.visible)
     users = np.where(train.lengths[part.rows] > 0, part.rows, -1)
-    return Cases(users.astype(np.int64), before, histories._gather(part.starts, part.stops - part.starts))
+    return Cases(users.astype(np.int64), before, _range(histories, part.starts, part.stops, part.chosen))
+
+
+def _range(histories: Histories, starts: np.ndarray, stops: np.ndarray, kept: np.ndarray | None) -> Histories:
+    """The events from each start to each stop, one row a pair; with `kept`, bool `[event]`, only those."""
+    found = histories._gather(starts, stops - starts)
+    if kept is None:
+        return found
+    return found.where(replace(histories, values=kept.astype(np.int64))._gather(starts, stops - starts).values.astype(bool))
 
 
 def _figures(log: Log, cut: _Cut, split: Split) -> Figures:

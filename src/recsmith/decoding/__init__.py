@@ -1,7 +1,57 @@
 """Scores or generated codes → ranked items, with every mask applied inside the search; nothing is filtered afterwards."""
 
-from recsmith.decoding.beam import Normalise, beam_search, score_all
+from recsmith.decoding.beam import BEST, beam_search, score_all, score_items
+from recsmith.decoding.conditions import AgeRating, Between, Condition, Fresh, InStock, Items, OneOf, PriceRange, Region
+from recsmith.decoding.diverse import Diverse
+from recsmith.decoding.drafts import CountDraft, Draft, ModelDraft
+from recsmith.decoding.expansion import Normalise, Selection
+from recsmith.decoding.gap import beam_gap
+from recsmith.decoding.item_table import ItemTable
+from recsmith.decoding.masks import Rules
 from recsmith.decoding.ranking import top_k
+from recsmith.decoding.rules import Allow, AtLeast, AtMost, Boost, BoundRules, Deny, Pin, Rule, bind_rules, must_include
+from recsmith.decoding.sampling import Sampled, list_log_likelihood
+from recsmith.decoding.speculation import Speculation, compare_lists, speculative_search
 from recsmith.decoding.trie import CodeTrie
 
-__all__ = ["CodeTrie", "Normalise", "beam_search", "score_all", "top_k"]
+__all__ = [
+    "BEST",
+    "AgeRating",
+    "Allow",
+    "AtLeast",
+    "AtMost",
+    "Between",
+    "Boost",
+    "BoundRules",
+    "CodeTrie",
+    "Condition",
+    "CountDraft",
+    "Deny",
+    "Diverse",
+    "Draft",
+    "Fresh",
+    "InStock",
+    "ItemTable",
+    "Items",
+    "ModelDraft",
+    "Normalise",
+    "OneOf",
+    "Pin",
+    "PriceRange",
+    "Region",
+    "Rule",
+    "Rules",
+    "Sampled",
+    "Selection",
+    "Speculation",
+    "beam_gap",
+    "beam_search",
+    "bind_rules",
+    "compare_lists",
+    "list_log_likelihood",
+    "must_include",
+    "score_all",
+    "score_items",
+    "speculative_search",
+    "top_k",
+]

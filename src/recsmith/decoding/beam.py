@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from recsmith.decoding.limits import allowed_items, excluded_pairs
-from recsmith.decoding.ranking import NO_LIMITS, padded_lists, select_top
+from recsmith.decoding.expansion import Beams, Expansion, Normalise, Selection, expand, keep, log_probabilities
+from recsmith.decoding.filling import Found, fill_lists
+from recsmith.decoding.limits import NO_LIMITS
+from recsmith.decoding.lists import padded_lists, select_top
+from recsmith.decoding.masks import Rules, SearchMask, distinct_rules
 from recsmith.decoding.trie import CodeTrie
 from recsmith.errors import UserError
 from recsmith.protocols import CodeModel, HistoryBatch, Limits, RankedLists
 
-Normalise = Literal["level", "alive", "none"]
-"""How the model's outputs become log-probabilities: log-softmax over all codes of the level, over those that still lead to an
-allowed item, or not at all because the model already answers log-probabilities."""
 
-LEAST = -1e37
-"""Stands in for log 0 of a code that the model rules out but the catalogue offers, so that only masks give -inf."""
+@dataclass(frozen=True)
+class Best:
+    """Keeps the most probable prefixes. Ties go to the one that comes first in lexicographic order of the codes."""
+
+    normalise: Normalise | None = None
+
+    def begin(self) -> Best:
+        """Nothing to prepare."""
+        return self
+
+    def asked(self, k: int, beams: int) -> int:
+        """All beams: a list may skip some of them."""
+        return max(k, beams)
+
+    def width(self, k: int, beams: int) -> int:
+        """At least k."""
+        return max(k, beams)
+
+    def select(self, beams: Beams, expansion: Expansion, width: int, k: int | None) -> tuple[Beams, Tensor]:
+        """The best by log-probability plus the bonus that is still to be had below."""
+        totals = expansion.log_probabilities + beams.log_probabilities[..., None]
+        keys = totals if expansion.hopes is None else totals + expansion.hopes
+        flat = keys.flatten(1)
+        return keep(expansion, select_top(flat, min(width, flat.shape[1])), totals, keys)
+
+
+BEST = Best()
 
 
 @torch.inference_mode()
@@ -31,6 +57,8 @@ def beam_search(
     *,
     beams: int = 20,
     limits: Limits = NO_LIMITS,
+    rules: Rules = None,
+    selection: Selection = BEST,
     normalise: Normalise = "level",
 ) -> RankedLists:
     """The k most probable items of each row as far as `beams` hypotheses can tell, best first, with their log-probability.
@@ -39,27 +67,29 @@ def beam_search(
     within the limits and there once. `beams` is raised to k where it is smaller. A list is shorter than k only when fewer than k
     items are allowed: a level either keeps `beams` prefixes, each with an item below it, or all there are.
 
+    `rules` (see `recsmith.decoding.rules`), one for all rows or one each, work in the search: a boost counts from the first level
+    on as the most that an item below may gain, and is in the score that is answered. Rules that tie items of a list together
+    continue the search where a list would stay short. `selection` says which hypotheses are kept: `BEST`, `Sampled` or `Diverse`.
+
     Ties between prefixes go to the one that comes first in lexicographic order of the codes, ties between answers to the smaller
     item index. Put the model into `eval()` mode first. Raises `UserError` when the model answers NaN.
     """
     if k < 1:
         raise ValueError(f"k = {k} items cannot be answered; ask for at least 1")
-    device = batch.offsets.device
-    trie = trie.to(device)
-    width = min(max(beams, k), len(trie))
-    mask = _Mask.build(limits, trie, len(batch), device)
-    nodes = torch.zeros(len(batch), 1, dtype=torch.int64, device=device)
-    scores = torch.zeros(len(batch), 1, device=device)
-    if not len(batch) or not width:
-        return padded_lists(nodes, torch.full_like(scores, -torch.inf), k)
-    state, parents, last = model.prefill(batch), None, None
-    for level in range(trie.levels):
-        logits, state = model.step(state, level, parents, last)
-        scores, parents, nodes = _advance(trie, mask, level, logits.float(), (scores, nodes), width, normalise)
-        last = trie.codes[level + 1][nodes]
-    if scores.isnan().any():
-        raise UserError("the model answers NaN; it has diverged: lower its learning rate and fit again")
-    return _answer(trie.items[nodes], scores, k)
+    trie, selection = trie.to(batch.offsets.device), selection.begin()
+    sets, which = distinct_rules(rules, len(batch))
+    if not any(rule is not None and rule.shapes_lists for rule in sets):
+        return _lists(_found(model, batch, trie, (k, beams), limits, rules, selection, normalise), k)
+
+    def search(rows: np.ndarray, limits: Limits, rules: Rules, count: int) -> Found:
+        part = batch if len(rows) == len(batch) else take_rows(batch, rows)
+        return _found(model, part, trie, (count, beams), limits, rules, selection, normalise)
+
+    def score(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        part = take_rows(batch, rows)
+        return score_items(model, part, trie, torch.from_numpy(items).to(batch.offsets.device), normalise=normalise).cpu().numpy()
+
+    return fill_lists(search, score, k, pool=selection.asked(k, beams), limits=limits, rules=[sets[number] for number in which])
 
 
 @torch.inference_mode()
@@ -76,89 +106,97 @@ def score_all(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, *, normalis
     for level in range(trie.levels):
         logits, state = model.step(state, level, parents, last)
         parent, code = trie.parents(level + 1), trie.codes[level + 1]
-        total = total[:, parent] + _log_probabilities(logits.float(), normalise)[:, parent, code]
+        total = total[:, parent] + log_probabilities(logits.float(), normalise)[:, parent, code]
         parents, last = parent.expand(len(batch), -1), code.expand(len(batch), -1)
     return total[:, trie.leaves_of]
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """Which nodes lead to nothing: for everybody (`alive`), and per row (`dead`)."""
+@torch.inference_mode()
+def score_items(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, items: Tensor, *, normalise: Normalise = "level") -> Tensor:
+    """Exact log-probability of given `items` `[batch, n]` for each row, float32 `[batch, n]`; -inf for item -1.
 
-    alive: list[Tensor] | None
-    """Per depth, whether a node has an allowed leaf, bool `[node]`; None when all items are allowed."""
-    dead: list[tuple[Tensor, Tensor]]
-    """Per depth, row and node `[pair]` whose allowed leaves are all excluded for that row."""
-
-    @classmethod
-    def build(cls, limits: Limits, trie: CodeTrie, rows: int, device: torch.device) -> _Mask:
-        before = None
-        if limits.allowed is not None:
-            allowed = allowed_items(limits, len(trie), device)[trie.items]
-            before = torch.nn.functional.pad(allowed.cumsum(0), (1, 0))
-        alive = None if before is None else [before[starts[1:]] > before[starts[:-1]] for starts in trie.leaves]
-        if limits.exclude is None:
-            return cls(alive, [])
-        row, item = excluded_pairs(limits.exclude, rows, len(trie), device)
-        leaf = trie.leaves_of[item]
-        keys = (row * len(trie) + leaf).unique()
-        if alive is not None:
-            keys = keys[alive[-1][keys % len(trie)]]
-        row, leaf = keys // max(len(trie), 1), keys % max(len(trie), 1)
-        return cls(alive, [_exhausted(trie, depth, (row, leaf), before) for depth in range(trie.levels + 1)])
-
-    def apply(self, candidates: Tensor, trie: CodeTrie, level: int, nodes: Tensor, child: Tensor) -> None:
-        """Set `candidates` `[batch, beam, child]` of dead children of `nodes` `[batch, beam]` to -inf, in place."""
-        if self.alive is not None:
-            candidates.masked_fill_(~self.alive[level + 1][child], -torch.inf)
-        if not self.dead:
-            return
-        row, node = self.dead[level + 1]
-        parent = trie.ancestors(level, trie.leaves[level + 1][node])
-        pair, beam = (nodes[row] == parent[:, None]).nonzero(as_tuple=True)
-        candidates[row[pair], beam, node[pair] - trie.children[level][parent[pair]]] = -torch.inf
-
-
-def _exhausted(trie: CodeTrie, depth: int, excluded: tuple[Tensor, Tensor], before: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Row and node `[pair]` at a depth that hold as many excluded leaves as allowed ones; `before` counts allowed leaves."""
-    row, leaf = excluded
-    nodes = max(trie.nodes(depth), 1)
-    keys, counts = (row * nodes + trie.ancestors(depth, leaf)).unique(return_counts=True)
-    row, node = keys // nodes, keys % nodes
-    first, end = trie.leaves[depth][node], trie.leaves[depth][node + 1]
-    allowed = end - first if before is None else before[end] - before[first]
-    return row[counts == allowed], node[counts == allowed]
-
-
-def _advance(
-    trie: CodeTrie, mask: _Mask, level: int, logits: Tensor, beams: tuple[Tensor, Tensor], width: int, normalise: Normalise
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, parents and nodes `[batch, beam]` of the best prefixes that are one code longer.
-
-    Beams stay in the order of their nodes, so that the position of a candidate is its place in lexicographic order.
+    For answers that did not come out of a search: a pinned item, a list of another system. `normalise="alive"` is that of "level",
+    because what is alive is known only to a search.
     """
-    scores, nodes = beams
-    first = trie.children[level][nodes]
-    span = torch.arange(trie.widest[level], device=nodes.device)
-    beyond = span >= (trie.children[level][nodes + 1] - first)[..., None]
-    child = (first[..., None] + span).clamp_(max=trie.nodes(level + 1) - 1)
-    logits = logits if normalise == "alive" else _log_probabilities(logits, normalise)
-    candidates = logits.gather(2, trie.codes[level + 1][child]).clamp_(min=LEAST)
-    candidates.masked_fill_(beyond, -torch.inf)
-    mask.apply(candidates, trie, level, nodes, child)
-    if normalise == "alive":
-        candidates = candidates - candidates.logsumexp(dim=2, keepdim=True).clamp(min=LEAST)
-    candidates += scores[..., None]
-    flat = candidates.flatten(1)
-    chosen = select_top(flat, min(width, flat.shape[1]))
-    return flat.gather(1, chosen), chosen // len(span), child.flatten(1).gather(1, chosen)
+    trie = trie.to(batch.offsets.device)
+    total = torch.zeros(items.shape, device=batch.offsets.device)
+    if not items.numel():
+        return total
+    leaves = trie.leaves_of[items.clamp(min=0)]
+    state, parents, last = model.prefill(batch), None, None
+    for level in range(trie.levels):
+        logits, state = model.step(state, level, parents, last)
+        code = trie.codes[level + 1][trie.ancestors(level + 1, leaves)]
+        logs = log_probabilities(logits.float(), normalise).expand(-1, items.shape[1], -1)
+        total = total + logs.gather(2, code[..., None])[..., 0]
+        parents = torch.zeros_like(code) if level == 0 else torch.arange(items.shape[1], device=code.device).expand_as(code)
+        last = code
+    return total.masked_fill(items < 0, -torch.inf)
 
 
-def _log_probabilities(logits: Tensor, normalise: Normalise) -> Tensor:
-    return logits if normalise == "none" else logits.log_softmax(dim=-1)
+def take_rows(batch: HistoryBatch, rows: np.ndarray) -> HistoryBatch:
+    """The given rows of a batch, in the given order."""
+    chosen = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(batch.offsets.device)
+    lengths = batch.offsets.diff()[chosen]
+    offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    shift = (batch.offsets[chosen] - offsets[:-1]).repeat_interleave(lengths)
+    index = torch.arange(len(shift), device=shift.device) + shift
+
+    def part(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[index]
+
+    users = None if batch.users is None else batch.users[chosen]
+    return HistoryBatch(batch.items[index], offsets, users, part(batch.times), part(batch.weights))
 
 
-def _answer(items: Tensor, scores: Tensor, k: int) -> RankedLists:
-    items, by_item = items.sort(dim=1)
-    scores, by_score = scores.gather(1, by_item).sort(dim=1, descending=True, stable=True)
-    return padded_lists(items.gather(1, by_score)[:, :k], scores[:, :k], k)
+def _found(
+    model: CodeModel,
+    batch: HistoryBatch,
+    trie: CodeTrie,
+    size: tuple[int, int],
+    limits: Limits,
+    rules: Rules,
+    selection: Selection,
+    normalise: Normalise,
+) -> Found:
+    """The k best items in order of their keys, of `size` = k and beams."""
+    k, beams = size
+    mask = SearchMask.build(limits, rules, trie, len(batch))
+    width = min(selection.width(k, beams), len(trie))
+    if not len(batch) or not width:
+        return Found.nothing(len(batch))
+    kept = run_search(model, model.prefill(batch), trie, mask, selection, (k, width), selection.normalise or normalise, rows=len(batch))
+    if kept.keys.isnan().any():
+        raise UserError("the model answers NaN; it has diverged: lower its learning rate and fit again")
+    items, by_item = trie.items[kept.nodes].sort(dim=1)
+    keys, by_key = kept.keys.gather(1, by_item).sort(dim=1, descending=True, stable=True)
+    logs = kept.log_probabilities.gather(1, by_item).gather(1, by_key)
+    scores = keys if selection.normalise is None else logs
+    return Found(items.gather(1, by_key)[:, :k], keys[:, :k], scores[:, :k])
+
+
+def run_search(
+    model: CodeModel,
+    state: Any,
+    trie: CodeTrie,
+    mask: SearchMask,
+    selection: Selection,
+    size: tuple[int, int],
+    normalise: Normalise,
+    *,
+    rows: int,
+) -> Beams:
+    """The search itself, from a prefilled state to the leaves; `size` = k and the hypotheses kept."""
+    k, width = size
+    kept = Beams.root(rows, trie.items.device)
+    parents, last = None, None
+    for level in range(trie.levels):
+        logits, state = model.step(state, level, parents, last)
+        expansion = expand(trie, mask, level, logits.float(), kept.nodes, normalise)
+        kept, parents = selection.select(kept, expansion, width, k if level == trie.levels - 1 else None)
+        last = trie.codes[level + 1][kept.nodes]
+    return kept
+
+
+def _lists(found: Found, k: int) -> RankedLists:
+    return padded_lists(found.items, found.scores.masked_fill(found.keys == -torch.inf, -torch.inf), k)

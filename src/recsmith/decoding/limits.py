@@ -9,6 +9,9 @@ from torch import Tensor
 from recsmith.data import Histories
 from recsmith.protocols import Limits
 
+NO_LIMITS = Limits()
+"""Everything is allowed."""
+
 
 def allowed_items(limits: Limits, items: int, device: torch.device) -> Tensor:
     """Bool `[item]`; raises `ValueError` when the given mask has another length."""

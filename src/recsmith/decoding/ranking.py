@@ -6,65 +6,70 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsmith.decoding.limits import allowed_items, excluded_pairs
+from recsmith.decoding.filling import Found, fill_lists
+from recsmith.decoding.limits import NO_LIMITS, allowed_items, excluded_pairs
+from recsmith.decoding.lists import padded_lists, select_top
+from recsmith.decoding.masks import Rules, check_size, distinct_rules
+from recsmith.decoding.sampling import Sampled, sampled_scores
 from recsmith.errors import UserError
 from recsmith.protocols import Limits, RankedLists
 
-NO_LIMITS = Limits()
-
 
 @torch.no_grad()
-def top_k(scores: Tensor, k: int, *, limits: Limits = NO_LIMITS) -> RankedLists:
+def top_k(scores: Tensor, k: int, *, limits: Limits = NO_LIMITS, rules: Rules = None, sampled: Sampled | None = None) -> RankedLists:
     """The k best items of each row of `scores` `[batch, item]`, best first; equal scores go to the smaller item index.
 
     Exact, also where several items tie for the last place. Items with score -inf are never answered; rows with fewer than k
-    items left end in item -1 with score -inf. Raises `UserError` when a score is NaN, `ValueError` when limits do not fit.
+    items left end in item -1 with score -inf. `rules` (see `recsmith.decoding.rules`), one for all rows or one each, hold exactly;
+    boosts are in the scores that are answered. `sampled` draws k items by the softmax of their scores instead; the lists then hold
+    log-probabilities (see `recsmith.decoding.sampling`). Raises `UserError` when a score is NaN, `ValueError` when limits or rules
+    do not fit.
     """
     if k < 1:
         raise ValueError(f"k = {k} items cannot be answered; ask for at least 1")
     if scores.isnan().any():
         rows = int(scores.isnan().any(dim=1).sum())
         raise UserError(f"the scores of {rows} of {len(scores)} rows are NaN; the model diverged: lower its learning rate and fit again")
-    rows, items = scores.shape
-    masked = _masked(scores, limits)
-    index = select_top(masked, min(k, items))
-    values, order = masked.gather(1, index).sort(dim=1, descending=True, stable=True)
-    return padded_lists(index.gather(1, order), values, k)
+    drawn = None if sampled is None else sampled.begin()
+    sets, which = distinct_rules(rules, len(scores))
+    if not any(rule is not None and rule.shapes_lists for rule in sets):
+        found = _best(scores, k, limits, rules, drawn)
+        return padded_lists(found.items, found.scores, k)
+
+    def search(rows: np.ndarray, limits: Limits, rules: Rules, count: int) -> Found:
+        return _best(scores if len(rows) == len(scores) else scores[torch.from_numpy(rows)], count, limits, rules, drawn)
+
+    def score(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return scores[torch.from_numpy(rows)].gather(1, torch.from_numpy(items).to(scores.device)).float().cpu().numpy()
+
+    return fill_lists(search, score, k, pool=2 * k, limits=limits, rules=[sets[number] for number in which])
 
 
-def select_top(scores: Tensor, k: int) -> Tensor:
-    """Positions of the k largest of each row `[row, n]`, in *ascending position* `[row, k]`; ties take the smaller position."""
-    values, index = scores.topk(k, dim=1)
-    index = index.sort(dim=1).values
-    if k == 0 or k == scores.shape[1]:
-        return index
-    threshold = values[:, -1:]
-    crowded = ((scores >= threshold).count_nonzero(dim=1) > k) & (threshold[:, 0] > -torch.inf)
-    if crowded.any():
-        index[crowded] = _first_of_ties(scores[crowded], threshold[crowded], k)
-    return index
+def _best(scores: Tensor, k: int, limits: Limits, rules: Rules, drawn: Sampled | None) -> Found:
+    values = keys = _masked(scores, limits, rules)
+    if drawn is not None:
+        keys, values = sampled_scores(values, drawn)
+    index = select_top(keys, min(k, scores.shape[1]))
+    ordered, order = keys.gather(1, index).sort(dim=1, descending=True, stable=True)
+    index = index.gather(1, order)
+    return Found(index, ordered, ordered if drawn is None else values.gather(1, index))
 
 
-def padded_lists(items: Tensor, scores: Tensor, k: int) -> RankedLists:
-    """Items and scores `[row, ≤ k]`, best first, as lists of length k; entries of score -inf become item -1."""
-    rows, width = items.shape
-    answer = RankedLists(np.full((rows, k), -1, dtype=np.int64), np.full((rows, k), -np.inf, dtype=np.float32))
-    answer.scores[:, :width] = scores.float().cpu().numpy()
-    answer.items[:, :width] = items.masked_fill(scores == -torch.inf, -1).cpu().numpy()
-    return answer
-
-
-def _first_of_ties(scores: Tensor, threshold: Tensor, k: int) -> Tensor:
-    """`select_top` for rows in which more items reach the threshold than there are places."""
-    above, level = scores > threshold, scores == threshold
-    places = k - above.count_nonzero(dim=1)
-    kept = above | (level & (level.cumsum(dim=1) <= places[:, None]))
-    return kept.nonzero()[:, 1].view(len(scores), k)
-
-
-def _masked(scores: Tensor, limits: Limits) -> Tensor:
+def _masked(scores: Tensor, limits: Limits, rules: Rules) -> Tensor:
+    """A copy of the scores with bonuses added and -inf where an item must not be answered."""
     rows, items = scores.shape
     masked = scores.clone()
+    sets, which = distinct_rules(rules, rows)
+    for number, rule in enumerate(sets):
+        if rule is None:
+            continue
+        check_size(rule, items)
+        of_rule = slice(None) if len(sets) == 1 else torch.from_numpy(np.flatnonzero(which == number))[:, None]
+        if rule.bonus is not None:
+            masked[of_rule] += torch.from_numpy(rule.bonus).to(masked)
+        if rule.allowed is not None:
+            forbidden = torch.from_numpy(np.flatnonzero(~rule.allowed)).to(scores.device)
+            masked[of_rule, forbidden] = -torch.inf
     if limits.allowed is not None:
         masked[:, ~allowed_items(limits, items, scores.device)] = -torch.inf
     if limits.exclude is not None:

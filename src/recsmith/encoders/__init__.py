@@ -1,6 +1,22 @@
-"""Encoders: texts → unit vectors, cached on disk. Offline MiniLM, any sentence-transformers model, or hashed TF-IDF."""
+"""Encoders: texts → unit vectors, cached on disk. MiniLM offline, any transformers folder, an endpoint, hashed TF-IDF; people → vectors."""
 
 from recsmith.encoders.encode import EncodedTexts, encode_texts
-from recsmith.encoders.text import EncoderConfig, TextEncoder, make_encoder
+from recsmith.encoders.endpoint import EndpointEncoder, HttpEmbeddings
+from recsmith.encoders.given import given_vectors
+from recsmith.encoders.text import EncoderConfig, TextEncoder, checked_texts, make_encoder
+from recsmith.encoders.user_vectors import UserVectorConfig, UserVectors, user_vectors
 
-__all__ = ["EncodedTexts", "EncoderConfig", "TextEncoder", "encode_texts", "make_encoder"]
+__all__ = [
+    "EncodedTexts",
+    "EncoderConfig",
+    "EndpointEncoder",
+    "HttpEmbeddings",
+    "TextEncoder",
+    "UserVectorConfig",
+    "UserVectors",
+    "checked_texts",
+    "encode_texts",
+    "given_vectors",
+    "make_encoder",
+    "user_vectors",
+]

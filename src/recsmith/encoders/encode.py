@@ -47,8 +47,8 @@ def encode_texts(
     depend on the catalogue. To encode new items as in an earlier tfidf run, pass that run's texts as `reference`.
     """
     started = time.perf_counter()
-    texts = checked_texts(texts)
-    encoder = make_encoder(config, reference=reference)
+    texts = [config.prompt + text for text in checked_texts(texts)]
+    encoder = make_encoder(config, reference=None if reference is None else [config.prompt + text for text in reference])
     if isinstance(encoder, TfidfEncoder):
         vectors, cached = encoder.encode(texts, progress=progress), 0
     else:

@@ -32,7 +32,7 @@ class HubEncoder:
         """Source, commit or hash of the files, number type."""
         number_type = "bf16" if "bfloat16" in str(self._runtime.compute_dtype) else "fp32"
         folder = Path(self._source)
-        identity = f"files sha256 {_folder_hash(folder)[:12]}" if folder.is_dir() else f"commit {self._commit()}"
+        identity = f"files sha256 {folder_hash(folder)[:12]}" if folder.is_dir() else f"commit {self._commit()}"
         return f"sentence-transformers {self._source} ({identity}, {number_type})"
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
@@ -79,7 +79,8 @@ class HubEncoder:
             ) from error
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of the files that make a model."""
     content = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in {".safetensors", ".json", ".txt", ".bin", ".model"}:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
@@ -19,13 +20,20 @@ class EncoderConfig(Config):
     """How texts become vectors."""
 
     name: str = "auto"
-    """auto (minilm where it is installed, else tfidf), minilm, tfidf, or the hub name or folder of a sentence-transformers model."""
+    """auto (minilm where it is installed, else tfidf), minilm, tfidf, the folder of a transformers or sentence-transformers model, a hub
+    name, https://host/v1#model for an OpenAI-compatible endpoint, or file:vectors.parquet for vectors made elsewhere."""
     dim: int = Field(384, ge=8, le=4096)
     """Length of tfidf vectors, in numbers; the other encoders have their own."""
     precision: Precision = "auto"
     """Number type of large products: auto (bf16 where the processor gains by it), fp32 or bf16; tfidf is always fp32."""
     batch_size: int = Field(32, ge=1)
     """Texts encoded at a time; larger is slower on a CPU."""
+    prompt: str = ""
+    """Words put before every text, where a model wants them (`passage: `)."""
+    pooling: Literal["mean", "cls", "last", "max"] = "mean"
+    """How a transformers folder's token states become one vector; the other encoders have their own way."""
+    max_tokens: int = Field(256, ge=1)
+    """Tokens that a transformers folder reads of a text; the other encoders have their own limit."""
 
 
 @runtime_checkable
@@ -56,6 +64,17 @@ def make_encoder(config: EncoderConfig, *, reference: Sequence[str] | None = Non
         from recsmith.encoders.minilm import MiniLmEncoder
 
         return MiniLmEncoder(precision=config.precision, batch_size=config.batch_size)
+    if name.startswith(("http://", "https://")):
+        from recsmith.encoders.endpoint import endpoint_encoder
+
+        return endpoint_encoder(name, batch_size=config.batch_size)
+    folder = Path(name)
+    if (folder / "config.json").exists() and not (folder / "modules.json").exists():
+        from recsmith.encoders.folder import FolderEncoder
+
+        return FolderEncoder(
+            folder, pooling=config.pooling, max_tokens=config.max_tokens, precision=config.precision, batch_size=config.batch_size
+        )
     from recsmith.encoders.hub import HubEncoder
 
     return HubEncoder(name, precision=config.precision, batch_size=config.batch_size)

@@ -11,7 +11,9 @@ import numpy as np
 
 from recsmith.data import Cases, Histories
 from recsmith.errors import DataError
+from recsmith.evaluation.leaks import LeakCheck
 from recsmith.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, evaluate_lists
+from recsmith.evaluation.protocol import identified
 from recsmith.evaluation.relevance import members
 from recsmith.evaluation.result import Evaluation
 from recsmith.protocols import Answer, Progress, RankedLists
@@ -28,11 +30,13 @@ def evaluate_answer(
     popularity: np.ndarray | None = None,
     categories: Histories | None = None,
     vectors: np.ndarray | None = None,
+    checks: tuple[LeakCheck, ...] = (),
     batch_size: int = 512,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Call `answer(batch of cases, max(ks))` for batches of `batch_size` cases and measure the lists as `evaluate_lists` does.
 
+    The histories of the cases say what is unexpected and what a balanced list would be. `checks` (from `leak_checks`) are passed on.
     Only the lists are kept, so memory does not grow with the catalogue. `figures["already_seen"]` is the share of recommended items that
     stand in the history of their case (0 where seen items are masked). Raises `DataError` when there are no cases or when an
     answer has another shape than `[batch, max(ks)]`.
@@ -43,11 +47,18 @@ def evaluate_answer(
     k = check_cutoffs(ks, length=item_count)[-1]
     lists = _ask(answer, cases, k, batch_size, progress)
     found = evaluate_lists(
-        lists, cases.targets, item_count=item_count, ks=ks, popularity=popularity, categories=categories, vectors=vectors
+        lists,
+        cases.targets,
+        item_count=item_count,
+        ks=ks,
+        popularity=popularity,
+        categories=categories,
+        vectors=vectors,
+        histories=cases.histories,
     )
     figures = {**found.figures, "already_seen": seen_share(lists.items, cases.histories, item_count=item_count)}
     seconds = time.perf_counter() - started
-    return replace(found, split=split, protocol=dict(protocol), seconds=seconds, figures=figures)
+    return replace(found, split=split, protocol=identified(protocol), seconds=seconds, figures=figures, checks=checks)
 
 
 def seen_share(items: np.ndarray, histories: Histories, *, item_count: int) -> float:

@@ -1,17 +1,56 @@
 """Intra-list diversity: the mean distance between the items of one list, by category sets and by vectors; one value per case.
 
 Items about which nothing is known (no category, a zero vector) are left out of their list; lists with fewer than two others give nan.
+By vectors the distance to the person's history, unexpectedness, comes out of the same sums.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from recsmith.data import Histories
+from recsmith.evaluation.category_sets import CategorySets
 
-_WORDS_IN_FLIGHT = 1 << 22
-"""Upper bound on the 64-bit words that one chunk of cases compares at a time (32 MiB)."""
+
+@dataclass(frozen=True)
+class UnitVectors:
+    """Item vectors of length 1, zero vectors left as they are."""
+
+    units: np.ndarray
+    """float32 `[item, dim]`."""
+    known: np.ndarray
+    """Whether the vector says anything, bool `[item]`."""
+
+    @classmethod
+    def of(cls, vectors: np.ndarray) -> UnitVectors:
+        """From vectors of any length, float `[item, dim]`."""
+        norms = np.linalg.norm(vectors, axis=1)
+        units = (vectors / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32, copy=False)
+        return cls(units, norms > 0)
+
+    def list_sums(self, items: np.ndarray, ks: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """For each k the sum of the units of the known items among the first k, float32 `[case, dim]`, and their number `[case]`."""
+        known = (items >= 0) & self.known[np.maximum(items, 0)]
+        sums = np.zeros((len(items), self.units.shape[1]), dtype=np.float32)
+        counts = np.zeros(len(items))
+        start = 0
+        for k in ks:
+            part, present = items[:, start:k], known[:, start:k]
+            sums += _incidence(part[present], present.sum(axis=1), len(self.units)) @ self.units
+            counts = counts + present.sum(axis=1)
+            yield k, sums, counts
+            start = k
+
+    def row_means(self, rows: Histories) -> np.ndarray:
+        """Mean unit of the known items of each packed row, float32 `[row, dim]`; nan for rows without one."""
+        known = rows.where((rows.values >= 0) & self.known[np.maximum(rows.values, 0)])
+        sums = _incidence(known.values, known.lengths, len(self.units)) @ self.units
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / known.lengths[:, None].astype(np.float32)
 
 
 def vector_diversity(items: np.ndarray, vectors: np.ndarray, ks: tuple[int, ...]) -> dict[int, np.ndarray]:
@@ -19,43 +58,47 @@ def vector_diversity(items: np.ndarray, vectors: np.ndarray, ks: tuple[int, ...]
 
     `vectors` is float `[item, dim]`. With unit vectors u the sum of cos(u_i, u_j) over i ≠ j is |Σu|² - n, so no pair is ever formed.
     """
-    norms = np.linalg.norm(vectors, axis=1)
-    units = (vectors / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32, copy=False)
-    known = (items >= 0) & (norms > 0)[np.maximum(items, 0)]
-    sums = np.zeros((len(items), vectors.shape[1]), dtype=np.float32)
-    counts = np.zeros(len(items))
-    result, start = {}, 0
-    for k in ks:
-        part, present = items[:, start:k], known[:, start:k]
-        sums += _incidence(part, present, len(vectors)) @ units
-        counts = counts + present.sum(axis=1)
-        result[k] = 1.0 - _mean_of_pairs(np.einsum("cd,cd->c", sums, sums, dtype=np.float64) - counts, counts)
-        start = k
+    return vector_measures(items, vectors, ks)["ILD-vectors"]
+
+
+def vector_measures(
+    items: np.ndarray, vectors: np.ndarray, ks: tuple[int, ...], histories: Histories | None = None
+) -> dict[str, dict[int, np.ndarray]]:
+    """`ILD-vectors` as in `vector_diversity` and, with `histories`, `Unexpectedness-vectors`; each float64 `[case]` by cutoff.
+
+    Unexpectedness is the mean cosine distance between the first k and the items of the person's history, over all pairs (1 minus the
+    unserendipity of Zhang et al. 2012): the dot product of two mean vectors. nan for empty lists and empty histories.
+    """
+    units = UnitVectors.of(vectors)
+    profiles = None if histories is None else units.row_means(histories)
+    result: dict[str, dict[int, np.ndarray]] = {"ILD-vectors": {}}
+    if profiles is not None:
+        result["Unexpectedness-vectors"] = {}
+    for k, sums, counts in units.list_sums(items, ks):
+        similar = np.einsum("cd,cd->c", sums, sums, dtype=np.float64) - counts
+        result["ILD-vectors"][k] = 1.0 - _mean_of_pairs(similar, counts)
+        if profiles is not None:
+            likeness = np.einsum("cd,cd->c", sums, profiles).astype(np.float64)
+            result["Unexpectedness-vectors"][k] = 1.0 - np.divide(likeness, counts, out=np.full(len(items), np.nan), where=counts > 0)
     return result
 
 
-def category_diversity(items: np.ndarray, categories: Histories, ks: tuple[int, ...]) -> dict[int, np.ndarray]:
-    """Mean Jaccard distance between the category sets of all pairs among the first k, for each k of `ks`; float64 `[case]`.
-
-    `categories` has one packed row of category indices per item of the catalogue. Sets are compared as bit masks.
-    """
-    bits, sizes = _bit_masks(categories)
+def category_diversity(items: np.ndarray, sets: CategorySets, ks: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Mean Jaccard distance between the category sets of all pairs among the first k, for each k of `ks`; float64 `[case]`."""
     width = min(max(ks), items.shape[1])
-    known = (items >= 0) & (sizes > 0)[np.maximum(items, 0)]
+    known = sets.sizes[items[:, :width]] > 0
     similarity = np.zeros((len(items), width))
-    chunk = max(1, _WORDS_IN_FLIGHT // (max(width, 1) * bits.shape[1]))
-    for start in range(0, len(items), chunk):
-        rows = slice(start, start + chunk)
-        similarity[rows] = _jaccard_with_earlier(items[rows, :width], known[rows, :width], bits, sizes)
+    for rows in sets.chunks(len(items), width):
+        similarity[rows] = _jaccard_with_earlier(items[rows, :width], sets)
     sums, counts = np.cumsum(similarity, axis=1), np.cumsum(known[:, :width], axis=1)
     last = {k: min(k, width) - 1 for k in ks}
     return {k: 1.0 - _mean_of_pairs(2.0 * sums[:, last[k]], counts[:, last[k]].astype(float)) for k in ks}
 
 
-def _incidence(items: np.ndarray, present: np.ndarray, item_count: int) -> sparse.csr_array:
-    offsets = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
-    columns = items[present]
-    return sparse.csr_array((np.ones(len(columns), dtype=np.float32), columns, offsets), shape=(len(items), item_count))
+def _incidence(items: np.ndarray, lengths: np.ndarray, item_count: int) -> sparse.csr_array:
+    """Row × item: 1 for each of the packed items."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return sparse.csr_array((np.ones(len(items), dtype=np.float32), items, offsets), shape=(len(lengths), item_count))
 
 
 def _mean_of_pairs(sum_over_ordered_pairs: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -63,22 +106,14 @@ def _mean_of_pairs(sum_over_ordered_pairs: np.ndarray, counts: np.ndarray) -> np
     return np.divide(sum_over_ordered_pairs, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
 
 
-def _bit_masks(categories: Histories) -> tuple[np.ndarray, np.ndarray]:
-    """Category sets as uint64 `[item, word]` and their sizes int64 `[item]`; categories that never occur take no bit."""
-    _, category = np.unique(categories.values, return_inverse=True)
-    words = int(category.max(initial=0)) // 64 + 1
-    bits = np.zeros((len(categories), words), dtype=np.uint64)
-    np.bitwise_or.at(bits, (categories.rows, category // 64), np.left_shift(np.uint64(1), (category % 64).astype(np.uint64)))
-    return bits, np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
-
-
-def _jaccard_with_earlier(items: np.ndarray, known: np.ndarray, bits: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _jaccard_with_earlier(items: np.ndarray, sets: CategorySets) -> np.ndarray:
     """Sum over earlier positions of |A ∩ B| / |A ∪ B| with the item at a position; unknown items add 0; float64 `[case, k]`."""
-    masks, lengths = bits[np.maximum(items, 0)], sizes[np.maximum(items, 0)]
-    total = np.zeros(items.shape)
-    for position in range(1, items.shape[1]):
-        common = np.bitwise_count(masks[:, :position] & masks[:, position, None]).sum(axis=2, dtype=np.int64)
-        union = lengths[:, :position] + lengths[:, position, None] - common
-        pairs = known[:, :position] & known[:, position, None]
-        total[:, position] = np.where(pairs, common / np.maximum(union, 1), 0.0).sum(axis=1)
-    return total
+    places = np.ascontiguousarray(items.T)  # position first, so that all cases of one pair of positions lie side by side
+    masks, sizes = sets.bits[places], sets.sizes[places]
+    sizes = sizes.astype(np.uint8) if sizes.max(initial=0) < 128 else sizes
+    total = np.zeros(places.shape)
+    for position in range(1, len(places)):
+        common = sets.common(masks[:position], masks[position])
+        union = sizes[:position] + sizes[position] - common
+        np.divide(common, np.maximum(union, 1), dtype=np.float64).sum(axis=0, out=total[position])
+    return total.T

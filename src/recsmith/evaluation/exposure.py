@@ -1,4 +1,4 @@
-"""How the catalogue is shown to people as a whole: coverage and Gini of the lists, one number per cutoff."""
+"""How the catalogue is shown to people as a whole: coverage, Gini and entropy of the lists, one number per cutoff."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def gini(counts: np.ndarray) -> float:
     size = len(counts)
     weights = 2 * np.arange(1, size + 1) - size - 1
     return float(np.sort(counts) @ weights / (size * total))
+
+
+def entropy(counts: np.ndarray) -> float:
+    """Shannon entropy of exposure in bits: 0 for one item alone, log2(items) for all equally often; nan when nothing was shown."""
+    total = counts.sum()
+    if total == 0:
+        return float("nan")
+    shares = counts[counts > 0] / total
+    return float(max(0.0, -(shares * np.log2(shares)).sum()))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
 
 from recsmith.data import Cases, Dataset, Histories, Log, Split, SplitConfig, ViewConfig, item_categories, split_log
-from recsmith.errors import DataError, UserError
+from recsmith.data.split import SplitName
+from recsmith.errors import DataError, UserError, suggestion
 from recsmith.evaluation.answers import seen_share
+from recsmith.evaluation.leaks import leak_checks
 from recsmith.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, evaluate_lists
+from recsmith.evaluation.protocol import describe_protocol
 from recsmith.evaluation.recommendations import in_order, read_recommendations
 from recsmith.evaluation.result import Evaluation
 from recsmith.protocols import RankedLists
@@ -52,7 +55,7 @@ def evaluate(
     data: Dataset,
     *,
     split: SplitPart = "test",
-    protocol: SplitConfig | None = None,
+    protocol: SplitConfig | str | None = None,
     view: ViewConfig | None = None,
     ks: Sequence[int] | None = None,
     columns: Mapping[str, str] | None = None,
@@ -61,15 +64,18 @@ def evaluate(
 
     `table` is a Polars, pandas or Arrow table, a dictionary of columns or the path of a CSV, TSV or Parquet file; `columns` maps roles to
     other names: `{"user": "customer_no", "item": "sku"}`. Lists are sorted by rank (gaps do not count); without ranks by score, best
-    first, equal scores by ascending item id. `protocol` (default: leave-one-out) and `view` (default: all events) say what was held
-    out. `ks` defaults to those of 5, 10, 20 that the longest list reaches. Every user who has something held out counts, those
-    without a list as 0. An unknown or repeated item takes its place in the list and earns nothing.
+    first, equal scores by ascending item id. `protocol` (a name or settings; default: leave-one-out) and `view` (default: all events)
+    say what was held out. `ks` defaults to those of 5, 10, 20 that the longest list reaches. Every user who has something held out
+    counts, those without a list as 0. An unknown or repeated item takes its place in the list and earns nothing.
 
     `figures` of the result: `answered` (share of the cases with a known item in their list), `unknown_users` and `unknown_items`
     (how many of the table the log does not have), `repeated_items` (rows of the table that name an item of their user again),
     `already_seen` (share of the listed items that stand in the user's history).
 
-    Raises `DataError` for a table or data that cannot be used, or a cutoff beyond the longest list; `UserError` for another `split`.
+    `checks` of the result are those of `leak_checks`.
+
+    Raises `DataError` for a table or data that cannot be used, a protocol that asks several times about one user, or a cutoff beyond the
+    longest list; `UserError` for another `split` or an unknown protocol.
     """
     if split not in ("test", "validation"):
         raise UserError(f"unknown split `{split}`; allowed: `test`, `validation`")
@@ -77,7 +83,8 @@ def evaluate(
     recommendations = read_recommendations(table, columns)
     chosen = data.select(view or ViewConfig())
     log = chosen.log()
-    cut, cases, users = _cases(log, protocol or SplitConfig(), split)
+    cut, cases, users = _cases(log, _protocol(protocol), split)
+    _require_one_list_each(users, cut.config)
     matched = TableLists.of(recommendations, log)
     rows = matched.lists.take(users)
     _require_overlap(rows, recommendations, log, split=split)
@@ -90,15 +97,34 @@ def evaluate(
         ks=cutoffs,
         popularity=np.bincount(cut.train.values, minlength=cut.items),
         categories=None if chosen.catalogue is None else item_categories(chosen.catalogue, log.items),
+        histories=cases.histories,
     )
     seen = seen_share(lists.items, cases.histories, item_count=cut.items)
     return replace(
         found,
         split=split,
-        protocol={**cut.config.model_dump(mode="json"), "tie_rule": cut.figures["tie_rule"]},
+        protocol=describe_protocol(cut.config, tie_rule=cut.figures["tie_rule"]),
         seconds=time.perf_counter() - started,
         figures={**found.figures, **matched.figures, "already_seen": seen},
+        checks=leak_checks(log, cut, split=split),
     )
+
+
+def _protocol(given: SplitConfig | str | None) -> SplitConfig:
+    if not isinstance(given, str):
+        return given or SplitConfig()
+    names = get_args(SplitName)
+    if given not in names:
+        raise UserError(f"unknown protocol `{given}`; {suggestion(given, names)}")
+    return SplitConfig.parse({"name": given})
+
+
+def _require_one_list_each(users: np.ndarray, config: SplitConfig) -> None:
+    if len(np.unique(users)) < len(users):
+        raise DataError(
+            f"protocol `{config.name}` asks several times about one user and a table names one list per user; "
+            "give one row per session as the user, or use another protocol"
+        )
 
 
 def _cases(log: Log, protocol: SplitConfig, split: SplitPart) -> tuple[Split, Cases, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recsmith.evaluation.leaks import LeakCheck
 from recsmith.evaluation.tables import format_table
 
 
@@ -23,13 +24,15 @@ class Evaluation:
     split: str
     """Which cases were asked: "validation" or "test"; "unnamed" when the lists came as bare arrays."""
     protocol: dict[str, Any]
-    """How the data were cut: name, version and parameters of the split."""
+    """How the data were cut: name, version, hash and parameters of the split, and what was ranked."""
     seconds: float
     """Wall time, that of the answers included where they were asked for here."""
     cases: int
     """Number of cases, those without an answer included."""
     figures: dict[str, float] = field(default_factory=dict)
     """What else is worth knowing about the lists: share of cases answered, repeated and unknown items, …"""
+    checks: tuple[LeakCheck, ...] = ()
+    """Leaks, ties and twins of the split that the cases come from; empty when the lists came as bare arrays."""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the values per case, ready for JSON; undefined numbers are None."""
@@ -38,6 +41,7 @@ class Evaluation:
             "protocol": dict(self.protocol),
             "metrics": _json_numbers(self.metrics),
             "figures": _json_numbers(self.figures),
+            "checks": [check.as_dict() for check in self.checks],
             "cases": self.cases,
             "seconds": round(self.seconds, 3),
         }

@@ -134,6 +134,30 @@ def permutation_test(differences: np.ndarray, *, resamples: int = RESAMPLES, see
     return (1 + count) / (1 + resamples)
 
 
+def group_permutation_test(values: np.ndarray, groups: np.ndarray, *, resamples: int = 2_000, seed: int = 0) -> float:
+    """p of the permutation test that the groups of an unpaired `values`, float `[case]`, have one mean (Pitman 1937).
+
+    `groups` holds a number per case, int64 `[case]`; the statistic is the variance between groups (that of an analysis of variance). nan
+    values are left out; 1 for a single group.
+    """
+    _check_resamples(resamples)
+    known = ~np.isnan(values)
+    order = np.argsort(groups[known], kind="stable")
+    numbers, ordered = groups[known][order], _finite(values[known][order], "the values")
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
+    if len(starts) < 2 or np.ptp(ordered) == 0:
+        return 1.0
+    sizes = np.diff(np.append(starts, len(ordered)))
+    centred = ordered - ordered.mean()
+
+    def between(permuted: np.ndarray) -> float:
+        return float((np.add.reduceat(permuted, starts) ** 2 / sizes).sum())
+
+    random, observed = generator(seed, "groups"), between(centred) * (1 - 1e-9)
+    count = sum(between(random.permutation(centred)) >= observed for _ in range(resamples))
+    return (1 + count) / (1 + resamples)
+
+
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjusted p, `[comparison]`: rejecting those ≤ α errs anywhere in the family with probability at most α (Holm 1979)."""
     p = _probabilities(p_values)
@@ -170,6 +194,19 @@ def detectable_effect(differences: np.ndarray, *, alpha: float = 0.05, power: fl
     z = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
     spread = _spread(known)
     return z * spread / len(known) ** 0.5 if spread > 0 else float("nan")
+
+
+def detectable_gap(first: np.ndarray, second: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest true difference between the means of two independent groups that a test of level `alpha` finds with that `power`.
+
+    By the normal approximation with each group's own spread (Welch); nan for groups of one and for values that do not vary.
+    """
+    _check_share(alpha, "alpha")
+    _check_share(power, "power")
+    known = [_finite(np.asarray(values, dtype=np.float64), "the values") for values in (first, second)]
+    error = sum(_spread(values) ** 2 / len(values) for values in known) ** 0.5
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * error if error > 0 else float("nan")
 
 
 def _compare(

@@ -17,10 +17,18 @@ TOKENIZERS = Registry(
     "item tokenizer",
     {
         "rq-kmeans": "recsmith.item_tokenizers.rq_kmeans:RqKMeans",
+        "balanced-rq-kmeans": "recsmith.item_tokenizers.balanced_residual:BalancedRqKMeans",
         "rq-vae": "recsmith.item_tokenizers.rq_vae:RqVae",
+        "letter": "recsmith.item_tokenizers.letter:Letter",
         "pq": "recsmith.item_tokenizers.product:ProductCodes",
         "hierarchical": "recsmith.item_tokenizers.hierarchical:HierarchicalKMeans",
         "random": "recsmith.item_tokenizers.random_codes:RandomCodes",
+        "independent": "recsmith.item_tokenizers.independent:IndependentCodes",
+        "sequential": "recsmith.item_tokenizers.sequential:SequentialCodes",
+        "collaborative": "recsmith.item_tokenizers.spectral:SpectralCodes",
+        "binary": "recsmith.item_tokenizers.binary:BinaryCodes",
+        "categories": "recsmith.item_tokenizers.category_tree:CategoryCodes",
+        "hybrid": "recsmith.item_tokenizers.hybrid:HybridCodes",
         "given": "recsmith.item_tokenizers.given:GivenCodes",
     },
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,13 +20,9 @@ from recsmith.item_tokenizers.axes import principal_axes
 from recsmith.item_tokenizers.collisions import assign_new, with_collision_level
 from recsmith.item_tokenizers.figures import code_figures
 from recsmith.item_tokenizers.vectors import checked_vectors
-from recsmith.nn.quantizers import kmeans
+from recsmith.nn.balanced import balanced_kmeans, squared_distances
 from recsmith.protocols import Progress
 from recsmith.seeding import derive_seed
-
-_PRICE_STEPS = 30
-_SHARPNESS = 0.02
-"""Entropy of the prices' transport problem, as a share of the mean squared distance."""
 
 
 class HierarchicalConfig(Config):
@@ -60,7 +55,7 @@ class _Level:
     def costs(self, latent: Tensor, node: int) -> Tensor:
         """Cost `[row, branch]` of each branch of one node for `latent` `[row, latent]`."""
         part = slice(int(self.offsets[node]), int(self.offsets[node + 1]))
-        return _squares(latent, self.centroids[part]) + self.prices[part]
+        return squared_distances(latent, self.centroids[part]) + self.prices[part]
 
 
 class HierarchicalKMeans:
@@ -197,68 +192,6 @@ class HierarchicalKMeans:
     def _require_fitted(self) -> None:
         if not self._tree:
             raise UserError(f"this {type(self).__name__} has learned nothing yet; call fit or load_state first")
-
-
-def balanced_kmeans(x: Tensor, k: int, *, seed: int, iterations: int = 15) -> tuple[Tensor, Tensor, Tensor]:
-    """k-means with clusters of equal size, the largest at most one row above the mean, for `x` `[row, dim]` with at least k rows.
-
-    Returns centroids `[k, dim]`, prices `[k]` and the assignment int64 `[row]`. A row mostly has the cluster of the least
-    squared distance plus price; the rule for new rows is that one.
-    """
-    if len(x) == k:
-        return x.clone(), torch.zeros(k), torch.arange(k)
-    centroids, _ = kmeans(x, k, seed=seed, iterations=5)
-    capacity = -(-len(x) // k)
-    previous = None
-    for _ in range(iterations):
-        distances = _squares(x, centroids)
-        prices = _balancing_prices(distances)
-        assignment = _within_capacity(distances + prices, capacity)
-        counts = torch.bincount(assignment, minlength=k).unsqueeze(1)
-        sums = torch.zeros_like(centroids).index_add_(0, assignment, x)
-        if previous is not None and torch.equal(previous, assignment):
-            break
-        centroids = torch.where(counts > 0, sums / counts.clamp(min=1), centroids)
-        previous = assignment
-    return centroids, _balancing_prices(_squares(x, centroids)), assignment
-
-
-def _squares(x: Tensor, centroids: Tensor) -> Tensor:
-    """Squared distances `[row, centroid]`."""
-    return (x.square().sum(1, keepdim=True) - 2 * x @ centroids.T + centroids.square().sum(1)).clamp_(min=0)
-
-
-def _balancing_prices(distances: Tensor) -> Tensor:
-    """Price per column of `distances` `[row, column]` under which all columns are chosen about equally often; the least is 0."""
-    rows, columns = distances.shape
-    temperature = max(float(distances.mean()) * _SHARPNESS, 1e-12)
-    attraction = -distances / temperature
-    column = torch.zeros(columns)
-    for _ in range(_PRICE_STEPS):
-        row = -torch.logsumexp(attraction + column, dim=1, keepdim=True)
-        column = math.log(rows / columns) - torch.logsumexp(attraction + row, dim=0)
-    return (column.max() - column) * temperature
-
-
-def _within_capacity(costs: Tensor, capacity: int) -> Tensor:
-    """The cheapest column of each row of `costs` `[row, column]`, no column more than `capacity` times.
-
-    Rows that lose most by going elsewhere choose first.
-    """
-    costs = costs.clone()
-    assignment = torch.full((len(costs),), -1, dtype=torch.int64)
-    room = [capacity] * costs.shape[1]
-    while len(waiting := (assignment < 0).nonzero().squeeze(1)):
-        best = costs[waiting].topk(min(2, costs.shape[1]), dim=1, largest=False)
-        order = (best.values[:, -1] - best.values[:, 0]).argsort(descending=True, stable=True)
-        choice = best.indices[order, 0]
-        for column in choice.unique().tolist():
-            accepted = waiting[order[choice == column]][: room[column]]
-            assignment[accepted] = column
-            room[column] -= len(accepted)
-            if room[column] == 0:
-                costs[:, column] = torch.inf
-    return assignment
 
 
 def _root(number: int, degree: int) -> int:

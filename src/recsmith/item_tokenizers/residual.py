@@ -145,6 +145,24 @@ class ResidualTokenizer(ABC):
         """Figures of the last fit: those of `code_figures`, and `quantization_error`, the share of the variance that the codes miss."""
         return dict(self._figures)
 
+    def renumber(self, orders: Sequence[np.ndarray]) -> None:
+        """Code c of level l is `orders[l][c]` from now on; each order is a permutation int64 `[size]`."""
+        self._require_fitted()
+        self._codebooks = [codebook[np.argsort(order)] for codebook, order in zip(self._codebooks, orders, strict=True)]
+
+    def errors(self, vectors: np.ndarray, prefixes: np.ndarray) -> np.ndarray:
+        """Squared distance between vectors `[item, dim]` and what learned codes `[item, level]` stand for, float64 `[item]`.
+
+        In the space of the codebooks, so that figures of different tokenizers do not compare.
+        """
+        self._require_fitted()
+        if len(vectors) == 0:
+            return np.zeros(0)
+        residual = self._latent(self._prepared(vectors, dim=self._dim))
+        for codebook, column in zip(self._codebooks, torch.from_numpy(prefixes).T, strict=True):
+            residual = residual - codebook[column]
+        return residual.double().square().sum(1).numpy()
+
     @classmethod
     def from_state(cls, config: ResidualConfig, state: Mapping[str, np.ndarray]) -> Self:
         """A fitted tokenizer."""

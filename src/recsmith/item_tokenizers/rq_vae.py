@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from pydantic import Field
@@ -70,7 +70,7 @@ class RqVae(ResidualTokenizer):
             self._decoder = _network(widths[::-1]).to(device)
             quantizer = ResidualQuantizer(sizes, self.config.latent).to(device)
         x = self._scaled(vectors).to(device)
-        _Training(self.config, self._encoder, quantizer, self._decoder, seed).run(x, progress)
+        RqVaeTraining(self.config, self._encoder, quantizer, self._decoder, seed, self._regulariser(quantizer, seed)).run(x, progress)
         self._encoder.cpu().requires_grad_(False)
         self._decoder.cpu().requires_grad_(False)
         return list(quantizer.codebooks)
@@ -106,14 +106,33 @@ class RqVae(ResidualTokenizer):
     def _scaled(self, vectors: Tensor) -> Tensor:
         return (vectors - self._mean) / self._scale
 
+    def _regulariser(self, quantizer: ResidualQuantizer, seed: int) -> Regulariser | None:
+        """What a variant of the RQ-VAE adds to the loss."""
+        return None
+
+
+class Regulariser(Protocol):
+    """A term of the loss beside reconstruction and quantization."""
+
+    def begin_epoch(self) -> None:
+        """Called before each epoch with quantization."""
+        ...
+
+    def __call__(self, rows: Tensor, quantized: Tensor, codes: Tensor) -> Tensor:
+        """The term, a scalar, for items int64 `[row]` with quantized latent vectors `[row, latent]` and codes int64 `[row, level]`."""
+        ...
+
 
 @dataclass
-class _Training:
+class RqVaeTraining:
+    """How the autoencoder and its codebooks are trained."""
+
     config: Any
     encoder: nn.Module
     quantizer: ResidualQuantizer
     decoder: nn.Module
     seed: int
+    regulariser: Regulariser | None = None
 
     def run(self, x: Tensor, progress: Progress | None) -> None:
         """Train on `x` `[item, dim]`: warm-up, k-means start, quantized epochs."""
@@ -140,12 +159,16 @@ class _Training:
 
     def _epoch(self, x: Tensor, optimizer: torch.optim.Optimizer, random: torch.Generator, *, quantize: bool) -> list[Tensor]:
         counts = [torch.zeros(len(book), dtype=torch.int64, device=x.device) for book in self.quantizer.codebooks]
+        if quantize and self.regulariser is not None:
+            self.regulariser.begin_epoch()
         for rows in _batches(len(x), self.config.batch_size, random):
             part = x[rows.to(x.device)]
             latent = self.encoder(part)
             if quantize:
                 quantized, codes, pull, commitment = self.quantizer(latent)
                 loss = mse_loss(self.decoder(quantized), part) + pull + self.config.beta * commitment
+                if self.regulariser is not None:
+                    loss = loss + self.regulariser(rows, quantized, codes)
                 for count, used in zip(counts, codes.T, strict=True):
                     count += torch.bincount(used, minlength=len(count))
             else:

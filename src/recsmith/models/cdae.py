@@ -13,6 +13,7 @@ from torch.nn import functional
 from recsmith.config import Config
 from recsmith.nn.bags import BagLinear, distinct
 from recsmith.nn.packed import row_ids
+from recsmith.nn.user_table import UserTable
 from recsmith.protocols import HistoryBatch
 
 Activation = Literal["sigmoid", "tanh", "identity"]
@@ -59,7 +60,7 @@ class Cdae(nn.Module):
         self.config = config
         self.items = items
         self.first = BagLinear(items, config.dim)
-        self.users = nn.Parameter(torch.zeros(config.user_slots, config.dim))
+        self.users = UserTable(config.user_slots, config.dim)
         self.out = nn.Linear(config.dim, items)
         nn.init.xavier_normal_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -86,11 +87,8 @@ class Cdae(nn.Module):
         return self.out(self._hidden(items, offsets, batch.users))
 
     def _hidden(self, items: Tensor, offsets: Tensor, users: Tensor | None) -> Tensor:
-        weights = functional.dropout(torch.ones_like(items, dtype=self.users.dtype), self.config.dropout, self.training)
-        sums = self.first(items, offsets, weights)
-        if users is not None and len(self.users):
-            known = (users >= 0) & (users < len(self.users))
-            sums = sums + self.users[torch.where(known, users, 0)] * known[:, None]
+        weights = functional.dropout(torch.ones_like(items, dtype=self.out.weight.dtype), self.config.dropout, self.training)
+        sums = self.first(items, offsets, weights) + self.users(users, rows=len(offsets) - 1)
         return _ACTIVATIONS[self.config.activation](sums)
 
     def _draw(self, items: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

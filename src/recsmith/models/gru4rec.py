@@ -7,14 +7,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from recsmith.config import Config
 from recsmith.nn import losses
 from recsmith.nn import negatives as draw
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.next_step import Encode, final_states, next_states
-from recsmith.nn.packed import TimeMajor
+from recsmith.nn.recurrent import PackedGru
 from recsmith.protocols import HistoryBatch
 
 
@@ -67,7 +66,7 @@ class Gru4Rec(nn.Module):
         self.outputs = None if config.vectors == "tied" else nn.Parameter(torch.empty(items, config.dim))
         self.bias = nn.Parameter(torch.zeros(items))
         self.start = nn.Parameter(torch.zeros(config.dim))
-        self.gru = nn.GRU(config.dim, config.hidden, config.layers)
+        self.gru = PackedGru(config.dim, config.hidden, config.layers)
         self.project = nn.Linear(config.hidden, config.dim)
         self.dropout = Dropout(config.dropout)
         for vectors in (self.items.weight, self.outputs):
@@ -81,10 +80,7 @@ class Gru4Rec(nn.Module):
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Item indices `[token]` of packed rows → projected states `[token, dim]`. There must be at least one token."""
-        order = TimeMajor.of(offsets)
-        tokens = self.dropout(self.items(items[order.index]))
-        states = self.gru(PackedSequence(tokens, order.batch_sizes))[0].data
-        return self.project(self.dropout(states))[order.back]
+        return self.project(self.dropout(self.gru(self.dropout(self.items(items)), offsets)))
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the loss of the item that came next; 0 for a batch without events."""

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.nn import losses
 from recsmith.nn import negatives as draw
-from recsmith.nn.attention import TransformerBlock
-from recsmith.nn.dropout import Dropout
+from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.next_step import Encode, final_states, next_states
-from recsmith.nn.packed import Plan, positions, reversed_positions
 from recsmith.protocols import HistoryBatch
 
 
-class SasrecConfig(Config):
+class SasrecConfig(CausalEncoderConfig):
     """Size, regularisation and objective of SASRec."""
 
-    dim: int = Field(64, ge=1)
-    """Width of item vectors and hidden states."""
-    layers: int = Field(2, ge=1)
-    """Transformer blocks."""
-    heads: int = Field(2, ge=1)
-    """Attention heads; must divide `dim`."""
-    hidden: int = Field(256, ge=1)
-    """Width of the feed-forward layers."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of values dropped, in the input and the two parts of each block."""
-    attention_dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of attention weights dropped."""
-    max_history: int = Field(50, ge=1)
-    """Events of a history that are read, counted from its end."""
-    positions: Literal["start", "end"] = "start"
-    """From which end of the history the learned positions count."""
-    norm: Literal["pre", "post"] = "post"
-    """Layer norm before or after each part of a block."""
     loss: Literal["softmax", "bce", "gbce", "sampled-softmax"] = "softmax"
     """softmax over all items; bce against one negative as in the paper; gbce as in gSASRec; softmax over drawn items."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -49,14 +30,6 @@ class SasrecConfig(Config):
     """Where the negatives of sampled-softmax come from: all items alike, or the batch's own targets (with correction)."""
     gbce_t: float = Field(0.75, ge=0, le=1)
     """Calibration of gbce: 0 is plain BCE, 1 corrects the overconfidence fully."""
-    init_std: float = Field(0.02, gt=0)
-    """Standard deviation of the initial weights."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> SasrecConfig:
-        if self.dim % self.heads:
-            raise ValueError(f"`dim` = {self.dim} must be a multiple of `heads` = {self.heads}")
-        return self
 
 
 class Sasrec(nn.Module):
@@ -79,34 +52,13 @@ class Sasrec(nn.Module):
         super().__init__()
         self.config = config
         self.items = nn.Embedding(items, config.dim)
-        self.positions = nn.Embedding(config.max_history, config.dim)
         self.start = nn.Parameter(torch.zeros(config.dim))
-        self.input_norm = nn.LayerNorm(config.dim)
-        self.output_norm = nn.LayerNorm(config.dim) if config.norm == "pre" else nn.Identity()
-        self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(
-                dim=config.dim,
-                heads=config.heads,
-                hidden=config.hidden,
-                dropout=config.dropout,
-                attention_dropout=config.attention_dropout,
-                norm=config.norm,
-            )
-            for _ in range(config.layers)
-        )
-        self.apply(self._initialise)
+        self.encoder = CausalEncoder(config)
+        self.apply(partial(initialise_normal, std=config.init_std))
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Item indices `[token]` of packed rows, at most `max_history` each → hidden states `[token, dim]`."""
-        count = reversed_positions if self.config.positions == "end" else positions
-        place = count(offsets, tokens=len(items))
-        tokens = self.items(items) + self.positions(place)
-        tokens = self.dropout(self.input_norm(tokens) if self.config.norm == "post" else tokens)
-        plan = Plan.of(offsets)
-        for block in self.blocks:
-            tokens = block(tokens, plan)
-        return self.output_norm(tokens)
+        return self.encoder(self.items(items), offsets)
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the loss of the item that came next; 0 for a batch without events."""
@@ -142,9 +94,3 @@ class Sasrec(nn.Module):
             return losses.sampled_softmax(hidden, weight, targets, negatives=drawn, log_q=log_q)
         drawn = draw.shared_negatives(items=len(weight), count=count, device=targets.device)
         return losses.sampled_softmax(hidden, weight, targets, negatives=drawn)
-
-    def _initialise(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.init_std)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)

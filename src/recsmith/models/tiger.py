@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from recsmith.config import Config
@@ -52,6 +53,8 @@ class TigerConfig(Config):
     """What a code competes with: the other codes of its level, or every token as in the original T5."""
     label_smoothing: float = 0.0
     """Share of probability that the loss spreads over all codes."""
+    loss_temperature: float = Field(1.0, gt=0)
+    """Divisor of the logits in the loss alone; 1 is TIGER, less is LETTER's ranking-guided loss, harder on strong rivals."""
 
 
 def tiger_paper(**overrides: Any) -> TigerConfig:
@@ -120,7 +123,7 @@ class Tiger(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy per code over all targets of the batch; 0 when no row has a target."""
-        batch = _known(batch)
+        batch = batch.known()
         windows = self._windows(batch.offsets)
         if not len(windows):
             return self.embedding.weight.sum() * 0.0
@@ -134,7 +137,7 @@ class Tiger(nn.Module):
 
     def prefill(self, batch: HistoryBatch) -> DecoderState:
         """Encode the last `max_history` items of each row; the state keeps keys and values once per row."""
-        batch = _known(batch)
+        batch = batch.known()
         windows = Windows.tails(batch.offsets, longest=self.config.max_history)
         packed = self._encode(batch, windows, self._runs(windows))
         lengths = 1 + windows.inputs * len(self.sizes)
@@ -217,14 +220,5 @@ class Tiger(nn.Module):
         own = slice(self._firsts[level], self._firsts[level] + self.sizes[level])
         if self.config.softmax == "vocabulary":
             own = slice(0, self.embedding.num_embeddings)
-        logits = self._logits(hidden, own).float()
+        logits = self._logits(hidden, own).float() / self.config.loss_temperature
         return F.cross_entropy(logits, targets - own.start, label_smoothing=self.config.label_smoothing)
-
-
-def _known(batch: HistoryBatch) -> HistoryBatch:
-    """The batch without events of unknown items (-1)."""
-    unknown = batch.items < 0
-    if not unknown.any():
-        return batch
-    before = F.pad((~unknown).cumsum(0), (1, 0))
-    return HistoryBatch(batch.items[~unknown], before[batch.offsets], batch.users)

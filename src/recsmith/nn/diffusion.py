@@ -16,6 +16,13 @@ def linear_variance(steps: int, *, lowest: float, highest: float) -> Tensor:
     return torch.linspace(lowest, highest, steps, dtype=torch.float64)
 
 
+def cosine_variance(steps: int) -> Tensor:
+    """Variance of the noise when the signal fades as a squared cosine (Nichol & Dhariwal, 2021); from 1e-5 to .999, float64 `[step]`."""
+    times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    fade = torch.cos((times + 0.008) / 1.008 * torch.pi / 2).square() / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    return (1 - fade).clamp(min=1e-5, max=0.999)
+
+
 class GaussianDiffusion(nn.Module):
     """q(x_t | x_0) = N(√signal_t · x_0, noise_t · I), with noise_t = 1 - signal_t, and what follows from it.
 
@@ -66,6 +73,11 @@ class GaussianDiffusion(nn.Module):
     def posterior_mean(self, start: Tensor, current: Tensor, steps: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) for x_0 = `start`, x_t = `current` `[row, …]` and `steps` int64 `[row]`."""
         return _per_row(self.start_share, steps, start) * start + _per_row(self.current_share, steps, start) * current
+
+    def towards(self, start: Tensor, current: Tensor, step: Tensor, earlier: Tensor) -> Tensor:
+        """From x_t = `current` at `step` straight to `earlier`, without noise (DDIM, Song et al., 2021); steps are scalars."""
+        noise = (current - self.signal_scale[step] * start) / self.noise_scale[step]
+        return self.signal_scale[earlier] * start + self.noise_scale[earlier] * noise
 
 
 def _per_row(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:

@@ -23,9 +23,9 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
 
 
 def relu_dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
-    """`dropout(relu(x))`, on a CPU in fewer passes over memory and without a mask kept for the gradient."""
+    """`dropout(relu(x))`, on a CPU in fewer passes over memory and without a mask kept for the gradient; may overwrite `x`."""
     if not training or p == 0.0:
-        return x.relu()
+        return x.relu() if x.requires_grad else x.relu_()
     if not _in_bytes(x, p):
         return functional.dropout(x.relu(), p, training=True)
     return _ReluDropout.apply(x, round(p * 256))

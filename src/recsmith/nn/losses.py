@@ -169,9 +169,16 @@ def sampled_softmax(hidden: Tensor, weight: Tensor, targets: Tensor, *, negative
     count, items = negatives.shape[-1], len(weight)
     # a draw stands for 1 / (count · q) items; the target stands for itself
     expected = torch.tensor(count / items, device=hidden.device).log() if log_q is None else log_q + _log(count, hidden)
-    against = against - expected
-    against = against.masked_fill(negatives == targets[:, None], float("-inf"))
-    return F.cross_entropy(torch.cat([positive, against], 1).float(), torch.zeros_like(targets))
+    return cross_entropy_against(positive, against - expected, hit=negatives == targets[:, None])
+
+
+def cross_entropy_against(positive: Tensor, against: Tensor, *, hit: Tensor) -> Tensor:
+    """Mean cross-entropy of the score of each target `[token, 1]` among those of its negatives `[token, negative]`.
+
+    `hit`, bool and broadcast to `[token, negative]`, marks negatives that are the target and do not count.
+    """
+    scores = torch.cat([positive, against.masked_fill(hit, float("-inf"))], 1).float()
+    return F.cross_entropy(scores, scores.new_zeros(len(scores), dtype=torch.int64))
 
 
 def bce(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, beta: float = 1.0) -> Tensor:

@@ -57,6 +57,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
 
     Weights are computed in float32. `dropout` is the probability with which a weight is dropped (0 outside training).
     """
+    if dropout == 0.0 and query.dtype == torch.float32 and query.device.type == "cpu" and not torch.is_grad_enabled():
+        mask = bias if bias is None or bias.dim() == 4 else bias[None]
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
     # contiguous copies first: torch would copy the transposed views element by element
     scores = query.contiguous() @ key.contiguous().transpose(-1, -2)
     if bias is not None:
@@ -206,8 +209,8 @@ class DecoderState:
     """Per layer, keys and values of the encoder states `[batch, head, s, h]`: one per row, shared by its beams."""
     hidden: Tensor | None
     """Additive mask of padding `[batch, 1, 1, s]`; None when all rows are equally long."""
-    past: list[Tensor]
-    """Per layer, keys and values of the codes so far `[batch, beam, level, 2, head, h]`."""
+    past: list[list[Tensor]]
+    """Per layer and level, keys and values of the codes so far `[batch, beam, 2, head, h]`."""
 
 
 class Decoder(nn.Module):
@@ -260,11 +263,10 @@ class Decoder(nn.Module):
         past = []
         for number, layer in enumerate(cast("list[DecoderLayer]", self.layers)):
             query, *new = layer.attention.project(x).unbind(2)
-            stored = torch.stack(new, dim=2)[:, :, None]
-            if parents is not None:
-                stored = torch.cat([_reorder(state.past[number], parents), stored], dim=2)
+            stored = [] if parents is None else [_reorder(level, parents) for level in state.past[number]]
+            stored.append(torch.stack(new, dim=2))
             past.append(stored)
-            x = layer.attention.close(x, _mix_past(query, stored, self._past_bias(stored.shape[2])))
+            x = layer.attention.close(x, _mix_past(query, stored, self._past_bias(len(stored))))
             asked = layer.cross.queries(x).transpose(1, 2)
             x = layer.cross.close(x, attend(asked, *state.memory[number], state.hidden, 0.0).transpose(1, 2))
             x = layer.feed_forward(x)
@@ -272,14 +274,19 @@ class Decoder(nn.Module):
 
     def _past_bias(self, length: int) -> Tensor:
         places = torch.arange(length, device=self.bias.weight.device)
-        return self.bias(places[-1:], places)[:, 0].T[..., None]
+        return self.bias(places[-1:], places)[:, 0]
 
 
-def _mix_past(query: Tensor, stored: Tensor, bias: Tensor) -> Tensor:
-    """Queries `[batch, beam, head, h]` on `[batch, beam, level, 2, head, h]`; a handful of keys, so plain sums beat products."""
-    key, value = stored.unbind(3)
-    scores = (query[:, :, None] * key).sum(-1, keepdim=True) + bias
-    return (scores.softmax(dim=2, dtype=torch.float32).to(value.dtype) * value).sum(2)
+def _mix_past(query: Tensor, stored: Sequence[Tensor], bias: Tensor) -> Tensor:
+    """Queries `[batch, beam, head, h]` on each level's `[batch, beam, 2, head, h]`; a handful of keys, so plain sums beat products."""
+    if len(stored) == 1:
+        return stored[0][:, :, 1]
+    scores = torch.stack([(query * level[:, :, 0]).sum(-1) for level in stored], dim=-1) + bias
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    mixed = weights[..., :1] * stored[0][:, :, 1]
+    for number, level in enumerate(stored[1:], start=1):
+        mixed.addcmul_(weights[..., number, None], level[:, :, 1])
+    return mixed
 
 
 def _reorder(past: Tensor, parents: Tensor) -> Tensor:

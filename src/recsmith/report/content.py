@@ -1,46 +1,34 @@
-"""What a report says, as plain values: measured runs, checks of the data, and people drawn by lot with what each run gave them."""
+"""What a report says, as plain values: measured systems, checks of the data, groups, curves, people and the harm sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import polars as pl
 
-from recsmith.comparison import Comparison, MeasuredRun, compare_measured, marked, measure_run, require_comparable
-from recsmith.data import Cases, Histories, Split
-from recsmith.data import popularity as count_events
+from recsmith.background import Background
+from recsmith.comparison import Comparison, compare_measured, marked, require_comparable
+from recsmith.data import Dataset, SplitConfig
+from recsmith.errors import UserError
+from recsmith.evaluation.exposure import exposure
+from recsmith.evaluation.leaks import LeakCheck
 from recsmith.evaluation.significance import RESAMPLES
+from recsmith.measurement import MeasuredRun, Question, measure_all
 from recsmith.protocols import Progress
-from recsmith.recommender import Recommender, load
-from recsmith.seeding import generator
+from recsmith.report.covers import Covers, covers
+from recsmith.report.curves import HitCurve, PopularityCurve, hit_curve, popularity_curve
+from recsmith.report.groups import Grouping, groupings
+from recsmith.report.harm import HarmRow, harm_sheet
+from recsmith.report.people import Example, by_lot, failed
+from recsmith.report.strangers import measure_tables
 
-EXAMPLES = 3
-_SHOWN_HISTORY = 5
-_SHOWN_LIST = 5
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that goes wrong in evaluations, and whether it did here."""
-
-    name: str
-    finding: str
-    passed: bool | None
-    """None for a finding that is neither right nor wrong."""
-
-
-@dataclass
-class Example:
-    """One person: what was known, what came next, and the lists of the runs."""
-
-    user: str
-    history: list[str]
-    """The last titles known, oldest first."""
-    held_out: list[str]
-    lists: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
-    """Run → titles, best first, each with whether it was held out."""
+DEFAULT_METRIC = "NDCG@10"
+_GROUP_RESAMPLES = 1_000
+"""Draws for the interval of one group: enough to see it, and there are many of them."""
 
 
 @dataclass(frozen=True)
@@ -48,116 +36,126 @@ class ReportContent:
     """Everything that the page shows."""
 
     comparison: Comparison
-    checks: tuple[Check, ...]
+    names: tuple[str, ...]
+    """What each run is called on the page."""
+    checks: tuple[LeakCheck, ...]
+    by_case: tuple[int, ...]
+    """Places of the runs that have the first run's cases: those of which groups, curves and people speak."""
+    groupings: tuple[Grouping, ...]
+    trained_curve: PopularityCurve
+    popularity_curves: tuple[PopularityCurve, ...]
+    hit_curves: tuple[HitCurve, ...]
     examples: tuple[Example, ...]
+    failures: tuple[Example, ...]
+    covers: Covers
+    harm: tuple[HarmRow, ...]
+    command: str | None = None
+    """What made the page."""
 
     @property
     def runs(self) -> list[MeasuredRun]:
         """The runs in the order given."""
         return [figure.run for figure in self.comparison.figures]
 
+    @property
+    def cutoff(self) -> int:
+        """Length of list that the page's metric looks at."""
+        return int(self.comparison.metric.partition("@")[2])
+
 
 def gather(
     folders: Sequence[str | Path],
     *,
-    metric: str = "NDCG@10",
-    split: str = "test",
+    metric: str | None = None,
+    split: Literal["test", "validation"] = "test",
     force: bool = False,
+    users: pl.DataFrame | None = None,
+    jobs: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    command: str | None = None,
     progress: Progress | None = None,
 ) -> ReportContent:
-    """Measure the runs, one in memory at a time. Raises what `recsmith.comparison.compare_runs` raises; one run alone is allowed."""
+    """Measure the runs, or read what was measured before. `users` says what is known about people (`user_id` and attributes).
+
+    Raises what `recsmith.comparison.compare_runs` raises; one run alone is allowed.
+    """
+    if not folders:
+        raise UserError("a report needs a run or a table; give folders that `recsmith run` wrote, or --table FILE with --data PATH")
     if len(folders) > 1:
         require_comparable(folders, force=force)
-    measured: list[MeasuredRun] = []
-    checks: list[Check] = []
-    examples: dict[str, Example] = {}
-    for folder in folders:
-        recommender = load(folder)
-        run = measure_run(recommender, folder, split, progress=progress)
-        measured.append(run)
-        cut = recommender.split()
-        if not checks:
-            checks += data_checks(recommender, cut, run)
-            examples = {example.user: example for example in draw_examples(recommender, run, cut, seed=seed)}
-        checks.append(_popularity_check(recommender, cut, run.name))
-        _answer_examples(recommender, run, cut, examples)
-    comparison = compare_measured(marked(measured, force=force), metric=metric, resamples=resamples, seed=seed)
-    return ReportContent(comparison, tuple(checks), tuple(examples.values()))
+    measured = measure_all(folders, Question(split=split, force=force), jobs=jobs, progress=progress)
+    background = Background.of_run(folders[0], part=split, users=users)
+    return _content(marked(measured, force=force), background, metric, resamples, seed, command)
 
 
-def data_checks(recommender: Recommender, cut: Split, run: MeasuredRun) -> list[Check]:
-    """Leaks and ties of the split that the run's figures belong to."""
-    cases: Cases = getattr(cut, run.evaluation.split)
-    leaked = leaked_events(recommender.log.histories, cut, recommender.items)
-    ties = cut.figures.get(f"{run.evaluation.split}_ties", 0)
-    untrained = cut.figures.get(f"{run.evaluation.split}_targets_untrained", 0)
-    seen = int(np.isin(_keys(cases.targets, recommender.items), _keys(cases.histories, recommender.items)).sum())
-    targets = len(cases.targets.values)
-    return [
-        Check("Held-out events in training", f"{leaked:,} of {targets:,} held-out events", leaked == 0),
-        Check("Targets that depend on the tie rule", f"{_share(int(ties), len(cases))} of the users; {cut.figures.get('tie_rule')}", None),
-        Check("Targets the user had before", f"{_share(seen, targets)} of the targets; seen items are masked and cannot be hit", None),
-        Check("Targets nobody has in training", f"{_share(int(untrained), targets)} of the targets", None),
-    ]
+def gather_tables(
+    tables: Sequence[str | Path],
+    data: Dataset,
+    *,
+    metric: str | None = None,
+    split: Literal["test", "validation"] = "test",
+    protocol: SplitConfig | None = None,
+    columns: Mapping[str, str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    command: str | None = None,
+) -> ReportContent:
+    """The same for strangers' tables of recommendations (as `recsmith.evaluate` reads them), beside a popularity ranking made here."""
+    background = Background.of_data(data, part=split, protocol=protocol)
+    runs = measure_tables(tables, data, background, columns=columns)
+    return _content(runs, background, metric, resamples, seed, command)
 
 
-def leaked_events(histories: Histories, cut: Split, items: int) -> int:
-    """Events that stand in training and are held out too: more often in the parts together than in the log."""
-    parts = [_keys(cut.train, items)]
-    for cases in (cut.validation, cut.test):
-        known = cases.users >= 0  # people whom training never saw have nothing there that could leak
-        held_out = cases.targets.take(np.flatnonzero(known))
-        parts.append(cases.users[known][held_out.rows] * items + held_out.values)
-    together, counts = np.unique(np.concatenate(parts), return_counts=True)
-    logged, times = np.unique(_keys(histories, items), return_counts=True)
-    place = np.minimum(np.searchsorted(logged, together), len(logged) - 1)
-    allowed = np.where(logged[place] == together, times[place], 0)
-    return int(np.maximum(counts - allowed, 0).sum())
+def _content(
+    runs: Sequence[MeasuredRun], background: Background, metric: str | None, resamples: int, seed: int, command: str | None
+) -> ReportContent:
+    chosen = metric or _default_metric(runs[0])
+    comparison = compare_measured(runs, metric=chosen, resamples=resamples, seed=seed)
+    names = run_names(runs)
+    by_case = tuple(place for place, run in enumerate(runs) if not run.marks and run.lists is not None)
+    same = [runs[place] for place in by_case]
+    values = [run.evaluation.per_case[chosen] for run in same]
+    k = int(chosen.partition("@")[2])
+    shown = [exposure(run.lists.items, k, item_count=background.items) for run in same if run.lists is not None]
+    drawn, worst = by_lot(background, same, seed=seed), failed(background, same, values)
+    grouped = tuple(groupings(background, values, resamples=min(resamples, _GROUP_RESAMPLES), seed=seed))
+    curves = tuple(popularity_curve(background, counts, names[place]) for place, counts in zip(by_case, shown, strict=True))
+    hits = [hit_curve(background, runs[place], names[place], k=k) for place in by_case]
+    trained = popularity_curve(background, background.trained, "training events")
+    return ReportContent(
+        comparison=comparison,
+        names=tuple(names),
+        checks=runs[0].evaluation.checks,
+        by_case=by_case,
+        groupings=grouped,
+        trained_curve=trained,
+        popularity_curves=curves,
+        hit_curves=tuple(curve for curve in hits if curve is not None),
+        examples=tuple(drawn),
+        failures=tuple(worst),
+        covers=covers(background, [item for example in (*drawn, *worst) for item in example.items()]),
+        harm=tuple(harm_sheet(background, same, [names[place] for place in by_case], grouped, curves, trained, metric=chosen)),
+        command=command,
+    )
 
 
-def draw_examples(recommender: Recommender, run: MeasuredRun, cut: Split, *, seed: int) -> list[Example]:
-    """People drawn by lot among those with cases, so that nobody picked the flattering ones."""
-    cases: Cases = getattr(cut, run.evaluation.split)
-    known = np.flatnonzero(cases.users >= 0)
-    rows = generator(seed, "examples").permutation(known)[:EXAMPLES]
-    return [
-        Example(
-            user=str(run.cases["user_id"][int(row)]),
-            history=_titles(recommender, cases.histories.row(row)[-_SHOWN_HISTORY:]),
-            held_out=_titles(recommender, cases.targets.row(row)),
-        )
-        for row in rows
-    ]
+def run_names(runs: Sequence[MeasuredRun]) -> list[str]:
+    """The systems' names; with the folder where two runs are of one system."""
+    titles = [str(run.card.get("title") or run.name) for run in runs]
+    return [title if titles.count(title) == 1 else f"{title} ({run.name})" for title, run in zip(titles, runs, strict=True)]
 
 
-def _answer_examples(recommender: Recommender, run: MeasuredRun, cut: Split, examples: dict[str, Example]) -> None:
-    cases: Cases = getattr(cut, run.evaluation.split)
-    place = {user: row for row, user in enumerate(run.cases["user_id"].to_list()) if user in examples}
-    if not place:
-        return
-    asked = cases.take(np.array(list(place.values())))
-    lists = recommender.answer(asked, min(_SHOWN_LIST, recommender.items))
-    for position, user in enumerate(place):
-        items = lists.items[position][lists.items[position] >= 0]
-        hits = np.isin(items, asked.targets.row(position)).tolist()
-        examples[user].lists[run.name] = list(zip(_titles(recommender, items), hits, strict=True))
+def _default_metric(run: MeasuredRun) -> str:
+    """NDCG at 10, or at the longest list that there is."""
+    known = run.evaluation.per_case
+    if DEFAULT_METRIC in known:
+        return DEFAULT_METRIC
+    cutoffs = [int(name.partition("@")[2]) for name in known if name.startswith("NDCG@")]
+    return f"NDCG@{max(cutoffs)}"
 
 
-def _popularity_check(recommender: Recommender, cut: Split, name: str) -> Check:
-    same = np.array_equal(recommender.popularity, count_events(cut.train, recommender.items))
-    return Check(f"Popularity of {name}", "counted in training events only" if same else "counts other events than those of training", same)
-
-
-def _titles(recommender: Recommender, items: np.ndarray) -> list[str]:
-    ids = recommender.log.items.raw(items)
-    return [title or str(item) for title, item in zip(recommender.titles(ids), ids.to_list(), strict=True)]
-
-
-def _keys(rows: Histories, items: int) -> np.ndarray:
-    return rows.rows * items + rows.values
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part:,} of {whole:,} ({part / whole:.1%})" if whole else "none"
+def nothing(values: np.ndarray) -> float:
+    """Share of the cases where the metric is 0."""
+    defined = values[~np.isnan(values)]
+    return float((defined == 0).mean()) if len(defined) else float("nan")

@@ -17,9 +17,19 @@ def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) 
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">{inside}</div>'
 
 
+def section(name: str, heading: str, content: str) -> str:
+    """A landmark of the page with its heading."""
+    return f'<section id="{name}" aria-labelledby="{name}-heading">\n<h2 id="{name}-heading">{escape(heading)}</h2>\n{content}\n</section>'
+
+
 def paragraph(text: str, *, kind: str = "") -> str:
     """A paragraph of plain text."""
     return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
+
+
+def heading(text: str, level: int) -> str:
+    """A heading below that of its section."""
+    return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def picture(uri: str, *, alt: str, caption: str) -> str:
@@ -27,15 +37,17 @@ def picture(uri: str, *, alt: str, caption: str) -> str:
     return f'<figure><img src="{uri}" alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def items(texts: Sequence[str], *, ordered: bool = False, marked: Sequence[bool] = ()) -> str:
-    """A list; `marked` entries are those that were held out, said in words and not by colour alone."""
+def items(texts: Sequence[str]) -> str:
+    """A plain list."""
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
+
+
+def works(titles: Sequence[str], *, covers: Sequence[str | None], hits: Sequence[bool] = (), ordered: bool = False) -> str:
+    """Titles with their covers; hits are said in words and not by colour alone. The cover says nothing that its title does not."""
     tag = "ol" if ordered else "ul"
-    flags = [*marked, *[False] * (len(texts) - len(marked))]
-    entries = [
-        f'<li class="hit">{escape(text)} (held out: a hit)</li>' if hit else f"<li>{escape(text)}</li>"
-        for text, hit in zip(texts, flags, strict=True)
-    ]
-    return f"<{tag}>{''.join(entries)}</{tag}>"
+    flags = [*hits, *[False] * (len(titles) - len(hits))]
+    entries = [_work(title, cover, hit) for title, cover, hit in zip(titles, covers, flags, strict=True)]
+    return f'<{tag} class="works">{"".join(entries)}</{tag}>'
 
 
 def code(text: str | None) -> str:
@@ -48,6 +60,12 @@ def number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _work(title: str, cover: str | None, hit: bool) -> str:
+    image = f'<img src="{cover}" alt="" width="40" height="60">' if cover else ""
+    words = f"{escape(title)} (held out: a hit)" if hit else escape(title)
+    return f"<li{' class={0}hit{0}'.format(chr(34)) if hit else ''}>{image}{words}</li>"
 
 
 def _row(row: Sequence[Any], numeric: Sequence[bool]) -> str:

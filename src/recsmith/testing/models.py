@@ -17,7 +17,7 @@ from torch import Tensor
 from recsmith.config import Config
 from recsmith.data import Histories
 from recsmith.errors import ConfigError
-from recsmith.protocols import ClosedForm, CodeModel, Differentiable, HistoryBatch, ScoreModel
+from recsmith.protocols import ClosedForm, CodeModel, Differentiable, HistoryBatch, Observer, ScoreModel
 from recsmith.testing.logs import ITEMS, awkward, checkerboard, cycles, full_codes
 from recsmith.training import to_batch
 
@@ -62,6 +62,8 @@ class ModelTests:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             model = self.build()
+            if isinstance(model, Observer):
+                model.observe(histories)
             if model.learns == "closed-form":
                 model.solve(histories)
             else:

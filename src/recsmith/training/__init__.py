@@ -5,14 +5,17 @@ from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import train, update
 from recsmith.training.result import CurveRow, TrainingResult
 from recsmith.training.run import Message
+from recsmith.training.start import StartConfig, start_items
 
 __all__ = [
     "CurveRow",
     "Message",
+    "StartConfig",
     "TrainingConfig",
     "TrainingResult",
     "TrainingRows",
     "batches",
+    "start_items",
     "to_batch",
     "train",
     "training_rows",

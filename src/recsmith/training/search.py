@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Objective = Callable[[dict[str, Any]], float]
 """Trains with these settings, dotted key → value, and returns the validation figure; higher is better."""
 
 _ATTEMPTS = 20
+_MOST_POINTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class _Proposals:
         )
 
     def next(self, number: int) -> dict[str, Any] | None:
-        """Settings that were not tried before, or None when none are found."""
+        """Settings that were not tried before, or None when there are none left."""
         for attempt in range(_ATTEMPTS):
             seed = derive_seed(self._seed, "search", number, attempt) % 2**32
             self._study.sampler = self._optuna.samplers.TPESampler(seed=seed)
@@ -222,7 +224,12 @@ class _Proposals:
             parameters = self._space.decode(asked.params)
             if _key(parameters) not in self._tried:
                 return parameters
-        return None
+        return self._any_untried(number)
+
+    def _any_untried(self, number: int) -> dict[str, Any] | None:
+        """For a sampler that has made up its mind: one of the settings left in a space without continuous ranges."""
+        left = [point for point in islice(self._space.points() or (), _MOST_POINTS) if _key(point) not in self._tried]
+        return left[derive_seed(self._seed, "search", number) % len(left)] if left else None
 
 
 def _key(parameters: Settings) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -41,6 +42,10 @@ class Choices(Config):
         """The value at a position."""
         return self.choices[coordinate]
 
+    def values(self) -> list[Any]:
+        """All values."""
+        return self.choices
+
     def _ascending(self) -> bool:
         return all(_is_number(value) for value in self.choices) and self.choices == sorted(self.choices)
 
@@ -73,6 +78,12 @@ class Range(Config):
     def whole(self) -> bool:
         """Whether the values are integers."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
+
+    def values(self) -> list[Number] | None:
+        """All values in ascending order; None for a continuous range."""
+        if self.step is None and not self.whole:
+            return None
+        return [self.decode(place if self.step is not None else self.low + place) for place in range(round(self._steps) + 1)]
 
     @property
     def _steps(self) -> float:
@@ -136,6 +147,14 @@ class SearchSpace:
     def decode(self, coordinates: Mapping[str, Any]) -> dict[str, Any]:
         """Coordinates of the sampler → settings."""
         return {key: dimension.decode(coordinates[key]) for key, dimension in self.dimensions.items()}
+
+    def points(self) -> Iterator[dict[str, Any]] | None:
+        """All settings one after the other; None where a dimension is continuous."""
+        values = [dimension.values() for dimension in self.dimensions.values()]
+        known = [one for one in values if one is not None]
+        if len(known) < len(values):
+            return None
+        return (dict(zip(self.dimensions, point, strict=True)) for point in product(*known))
 
 
 def _dimension(key: str, description: Any) -> Choices | Range:

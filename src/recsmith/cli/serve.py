@@ -1,0 +1,72 @@
+"""`recsmith serve`: a run behind an HTTP API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsmith.cli import display, options
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    run: options.Run,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [default: 127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes any free one. [default: 8000]", show_default=False)] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="URL", help="sqlite:///FILE or postgresql://… [default: sqlite:///recsmith.db]", show_default=False
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings; see the guide, or --check for those in force.")
+    ] = None,
+    rules: Annotated[Path | None, typer.Option("--rules", metavar="FILE", help="TOML file with the business's rules.")] = None,
+    open_access: Annotated[bool, typer.Option("--open", help="No API keys; on loopback addresses only.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Open everything, say what would be served, and stop.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Serve a run: lists, live events, items, people, models; durable in SQLite or PostgreSQL, described at /openapi.json.
+
+    The first start makes an administrator's API key and prints it once.
+
+    Example: recsmith serve runs/tiger-ml --port 8000
+
+    Example: recsmith serve runs/tiger-ml --config serve.toml --check
+    """
+    from recsmith.errors import import_extra
+    from recsmith.serving.config import read_config
+
+    for module in ("uvicorn", "sqlalchemy", "orjson", "prometheus_client"):
+        import_extra(module, extra="serve", purpose="recsmith serve")
+    given = {"host": host, "port": port, "store": store, "access": "open" if open_access else None}
+    settings = read_config(config, given)
+    from recsmith.serving import process
+
+    prepared = process.prepare(settings, run, rules=rules, make_key=not check)
+    if prepared.first_key is not None:
+        display.note(f"the store had no API keys; the administrator's, shown this once: {prepared.first_key}")
+    if check:
+        facts = {**process.check(prepared), "settings": settings.model_dump(mode="json")}
+        prepared.store.close()
+        if as_json:
+            display.print_json(facts)
+        else:
+            _show(facts)
+        return
+    process.serve(prepared)
+
+
+def _show(facts: dict[str, object]) -> None:
+    settings = facts.pop("settings")
+    assert isinstance(settings, dict)
+    for name, value in facts.items():
+        display.say(f"{name}: {value}")
+    display.say("settings:")
+    for name, value in settings.items():
+        display.say(f"  {name} = {value}")

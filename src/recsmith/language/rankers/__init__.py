@@ -1,0 +1,19 @@
+"""Language models as rankers: histories and candidates in words → an order of the candidates. Each published way is one file."""
+
+from recsmith.language.rankers.case import RankCase, Ranked, Ranker
+from recsmith.registry import Registry
+
+RANKERS = Registry(
+    "language ranker",
+    {
+        "list-wise": "recsmith.language.rankers.list_wise:ListWise",
+        "point-wise": "recsmith.language.rankers.point_wise:PointWise",
+        "pair-wise": "recsmith.language.rankers.pair_wise:PairWise",
+        "likelihood": "recsmith.language.rankers.likelihood:Likelihood",
+        "nir": "recsmith.language.rankers.nir:Nir",
+        "profile": "recsmith.language.rankers.profile:Profile",
+        "drdt": "recsmith.language.rankers.drdt:Drdt",
+    },
+)
+
+__all__ = ["RANKERS", "RankCase", "Ranked", "Ranker"]

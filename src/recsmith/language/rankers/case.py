@@ -1,0 +1,107 @@
+"""What a ranker is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from recsmith.config import Config
+from recsmith.language.asker import Asker
+from recsmith.language.parsing import is_only_numbers, parse_list, parsed_numbers
+from recsmith.language.untrusted import plain_line
+
+GroundIn = Callable[[Sequence[str], Sequence[str]], Sequence[int]]
+"""Titles, candidates → position of the candidate that each title names, -1 for none."""
+
+
+@dataclass(frozen=True)
+class RankCase:
+    """One question: in which order?"""
+
+    history: Sequence[str]
+    """Texts of what somebody took, oldest first."""
+    candidates: Sequence[str]
+    """Texts of the candidates, in the retriever's order."""
+    request: str = ""
+    """What they say in their own words; empty for nothing."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """An order of the candidates per case, and how it went."""
+
+    orders: list[list[int]]
+    """Positions of all candidates of each case, best first."""
+    figures: dict[str, Any]
+    """Rates: `format error` (answers without an order), `hallucination` (entries that name no candidate), `incomplete`, …"""
+    notes: list[str] = field(default_factory=list)
+    """What the model wrote about each case on the way (profiles, analyses); empty where it did not."""
+
+
+class Ranker(Protocol):
+    """Built as `cls(config)`."""
+
+    Config: ClassVar[type[Config]]
+    config: Any
+
+    def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
+        """Order the candidates of each case; what the model leaves out keeps the retriever's order, at the end."""
+        ...
+
+
+@dataclass
+class Reading:
+    """Reads orders out of answers, and counts what was wrong with them."""
+
+    ground: GroundIn
+    answers: int = 0
+    unreadable: int = 0
+    incomplete: int = 0
+    entries: int = 0
+    unknown: int = 0
+
+    def order(self, answer: str | None, candidates: Sequence[str]) -> list[int]:
+        """Positions of the candidates that an answer names, each once; none for an answer that cannot be read."""
+        self.answers += 1
+        named = [] if answer is None else self._named(answer, candidates)
+        found = list(dict.fromkeys(place for place in named if place >= 0))
+        self.entries += len(named)
+        self.unknown += sum(place < 0 for place in named)
+        self.unreadable += not found
+        self.incomplete += 0 < len(found) < len(candidates)
+        return found
+
+    def figures(self) -> dict[str, Any]:
+        """Rates of all answers and entries so far."""
+        answers, entries = max(1, self.answers), max(1, self.entries)
+        return {
+            "answers read": self.answers,
+            "format error": self.unreadable / answers,
+            "incomplete": self.incomplete / answers,
+            "hallucination": self.unknown / entries,
+        }
+
+    def _named(self, answer: str, candidates: Sequence[str]) -> list[int]:
+        if is_only_numbers(answer):
+            return [number - 1 if 1 <= number <= len(candidates) else -1 for number in parsed_numbers(answer)]
+        entries = parse_list(answer).entries
+        return [int(place) for place in self.ground(entries, candidates)] if entries else []
+
+
+def ground_equal(titles: Sequence[str], candidates: Sequence[str]) -> list[int]:
+    """Titles that equal a candidate but for case, as prompts write it."""
+    known = {plain_line(candidate).casefold(): place for place, candidate in reversed(list(enumerate(candidates)))}
+    return [known.get(plain_line(title).casefold(), -1) for title in titles]
+
+
+def completed(order: Sequence[int], count: int) -> list[int]:
+    """The order with what it leaves out behind, in the given order."""
+    return [*order, *(place for place in range(count) if place not in set(order))]
+
+
+def by_score(scores: Sequence[float]) -> list[int]:
+    """Positions by falling score; equal scores keep their order."""
+    return np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()

@@ -1,0 +1,91 @@
+"""Point-wise ranking: one prompt per candidate, a number or a likelihood as its score (Dai et al., 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from recsmith.config import Config
+from recsmith.language.asker import Asker
+from recsmith.language.compiler import compile_prompt
+from recsmith.language.completion import Prompt
+from recsmith.language.parsing import FormatError, parse_number
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal
+from recsmith.language.template import load_template
+
+
+class PointWiseConfig(Config):
+    """How the question is put."""
+
+    template: str = "rank-point"
+    """Prompt template with the fields history, candidate, low, high."""
+    low: float = 1.0
+    """Worst score."""
+    high: float = 5.0
+    """Best score."""
+    calibrate: bool = False
+    """Whether a candidate's score without any history is taken off: what everybody likes anyway says nothing of this person."""
+    max_tokens: int = Field(2000, ge=100)
+    """Tokens of a prompt at most; older history goes first."""
+
+
+class PointWise:
+    """The point-wise prompts of Dai, Shao, Zhao et al., "Uncovering ChatGPT's capabilities in recommender systems", RecSys 2023.
+
+    A candidate whose answer is no number in range gets the mean of the case's other scores. Equal scores keep the retriever's order,
+    which matters: models give few different numbers (the figure `ties` is the share of candidates that share their score).
+
+    Deviations: wording of our own; `calibrate` is ours, after contextual calibration (Zhao et al., ICML 2021).
+    """
+
+    Config: ClassVar[type[PointWiseConfig]] = PointWiseConfig
+
+    def __init__(self, config: PointWiseConfig, *, ground: GroundIn = ground_equal, templates: str | None = None) -> None:
+        self.config = config
+        self._template = load_template(config.template, folder=templates)
+
+    def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
+        """One prompt per candidate, and one more per distinct candidate when calibrated."""
+        asked = [(case.history, candidate, case.request) for case in cases for candidate in case.candidates]
+        answers = iter(self._scores(asked, asker))
+        scores = [[next(answers) for _ in case.candidates] for case in cases]
+        unread = sum(score is None for row in scores for score in row)
+        prior = self._prior(cases, asker) if self.config.calibrate else {}
+        filled = [[score - prior.get(text, 0.0) for score, text in zip(_filled(row), case.candidates)] for row, case in zip(scores, cases)]
+        shared = sum(row.count(score) > 1 for row in filled for score in row)
+        total = max(1, len(asked))
+        figures = {"answers read": len(asked), "format error": unread / total, "ties": shared / total, "template": self._template.hash}
+        return Ranked([by_score(row) for row in filled], figures)
+
+    def _prior(self, cases: Sequence[RankCase], asker: Asker) -> dict[str, float]:
+        """Score of each distinct candidate for somebody of whom nothing is known."""
+        texts = list(dict.fromkeys(candidate for case in cases for candidate in case.candidates))
+        return dict(zip(texts, _filled(self._scores([(["nothing is known"], text, "") for text in texts], asker)), strict=True))
+
+    def _scores(self, asked: Sequence[tuple[Sequence[str], str, str]], asker: Asker) -> list[float | None]:
+        return [self._read(answer) for answer in asker.ask([self._prompt(*entry, asker) for entry in asked])]
+
+    def _prompt(self, history: Sequence[str], candidate: str, request: str, asker: Asker) -> Prompt:
+        values = {
+            "history": list(history),
+            "candidate": candidate,
+            "request": request or None,
+            "low": self.config.low,
+            "high": self.config.high,
+        }
+        known = {name: value for name, value in values.items() if name in self._template.fields}
+        return compile_prompt(self._template, known, max_tokens=self.config.max_tokens, count=asker.count_tokens).prompt
+
+    def _read(self, answer: str | None) -> float | None:
+        try:
+            return None if answer is None else parse_number(answer, low=self.config.low, high=self.config.high)
+        except FormatError:
+            return None
+
+
+def _filled(scores: Sequence[float | None]) -> list[float]:
+    known = [score for score in scores if score is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    return [mean if score is None else score for score in scores]

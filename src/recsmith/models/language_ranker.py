@@ -1,0 +1,187 @@
+"""A retriever and a language model: candidates from the one, their order from the other (Hou et al., 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recsmith.config import Config
+from recsmith.data import Histories
+from recsmith.decoding.grounding import Grounding
+from recsmith.decoding.grounding_exact import ExactMatcher
+from recsmith.decoding.grounding_fuzzy import FuzzyMatcher
+from recsmith.encoders import EncoderConfig, encode_texts
+from recsmith.errors import ConfigError, DataError
+from recsmith.language.answer_cache import AnswerCache
+from recsmith.language.asker import Asker
+from recsmith.language.backends import BackendConfig, make_backend
+from recsmith.language.budget import Budget
+from recsmith.language.completion import Backend
+from recsmith.language.rankers import RANKERS, RankCase, Ranked
+from recsmith.language.rankers.embedded import EncoderRanker
+from recsmith.nn.text_table import TextTable
+from recsmith.protocols import HistoryBatch
+
+
+class LanguageRankerConfig(Config):
+    """Who retrieves, who ranks, and what it may cost."""
+
+    retriever: str = "item-knn"
+    """Model that proposes the candidates: one that learns in closed form, such as item-knn, ease or popularity."""
+    retriever_settings: dict[str, Any] = {}
+    """Settings of the retriever."""
+    candidates: int = Field(20, ge=1)
+    """Items that are ranked anew; those behind keep the retriever's order."""
+    ranker: str = "list-wise"
+    """How the language model is asked: list-wise, point-wise, pair-wise, likelihood, nir, profile or drdt."""
+    ranker_settings: dict[str, Any] = {}
+    """Settings of the ranker."""
+    backend: BackendConfig = BackendConfig()
+    """Which language model; none: an encoder orders the candidates by their texts, offline."""
+    encoder: EncoderConfig = EncoderConfig()
+    """The encoder that answers where there is no language model."""
+    budget: Budget = Budget()
+    """What may be spent; a spent budget ends the run, and the same command with a larger one goes on from there."""
+    cache: str | None = None
+    """File that keeps the answers (SQLite); None: `answers.sqlite` in `$RECSMITH_CACHE` or `~/.cache/recsmith`."""
+    max_history: int = Field(20, ge=1)
+    """Events of a history that are told, counted from its end."""
+
+
+class LanguageRanker(nn.Module):
+    """Retrieve, then rank in words: "Large language models are zero-shot rankers for recommender systems" (Hou et al., ECIR 2024) and, by
+    `ranker`, the other ways of `recsmith.language.rankers`, each with its paper.
+
+    Only the retriever learns from events. The candidates of a history are its best items outside the history; the ranker puts them into
+    an order, grounded so that nothing but a candidate can be answered, and everything else follows in the retriever's order. Rows without
+    history are answered by the retriever alone. `figures()` says which backend spoke, what it cost, and how many of its answers could
+    not be used.
+
+    Deviations: candidates come from a retriever of this library, not from the papers' random or popular sets.
+    """
+
+    Config: ClassVar[type[LanguageRankerConfig]] = LanguageRankerConfig
+    answers: ClassVar[Literal["scores"]] = "scores"
+    learns: ClassVar[Literal["closed-form"]] = "closed-form"
+    reads: ClassVar[tuple[str, ...]] = ("texts",)
+
+    def __init__(self, config: LanguageRankerConfig, *, items: int, backend: Backend | None = None) -> None:
+        """`backend` takes the place of the one that the config names."""
+        super().__init__()
+        self.config = config
+        self.items = items
+        self.retriever = _retriever(config, items)
+        self.table = TextTable()
+        make = RANKERS.get(config.ranker)
+        self._ranker = make(make.Config.parse(config.ranker_settings, where="model.ranker_settings"), ground=ground_in)
+        self._backend = backend
+        self._asker: Asker | None = None
+        self._encoded: tuple[str, dict[str, np.ndarray]] | None = None
+        self._figures: list[tuple[int, dict[str, Any]]] = []
+
+    def read(self, texts: Sequence[str]) -> None:
+        """The items' own words, one text per item; stored with the weights."""
+        if len(texts) != self.items:
+            raise ValueError(f"{self.items} items have {len(texts)} texts")
+        self.table, self._encoded = TextTable(texts), None
+
+    def solve(self, histories: Histories) -> None:
+        """Fit the retriever."""
+        self.retriever.solve(histories)  # type: ignore[operator]
+
+    def score(self, batch: HistoryBatch) -> Tensor:
+        """`[batch, item]`: candidates in the ranker's order above everything else in the retriever's order."""
+        if len(self.table) != self.items:
+            raise DataError("the language ranker has read no item texts; fit it on data with a catalogue")
+        scores = self.retriever.score(batch)  # type: ignore[operator]
+        rows = [batch.items[batch.offsets[row] : batch.offsets[row + 1]] for row in range(len(batch))]
+        known = [row for row, items in enumerate(rows) if len(items)]
+        places = _places(scores)
+        if not known:
+            return places
+        candidates = _candidates(scores, rows, min(self.config.candidates, self.items))
+        histories = [rows[row][-self.config.max_history :].tolist() for row in known]
+        ranked = self._rank([self._case(history, candidates[row]) for history, row in zip(histories, known, strict=True)])
+        for row, order in zip(known, ranked.orders, strict=True):
+            ordered = torch.tensor([candidates[row][place] for place in order], dtype=torch.int64, device=scores.device)
+            places[row, ordered] = torch.arange(len(ordered), 0, -1, dtype=places.dtype, device=scores.device)
+        return places
+
+    def figures(self) -> dict[str, Any]:
+        """Which backend spoke, what it was asked and cost, and means of the ranker's own figures over all cases asked about."""
+        encoder = "nothing yet" if self._encoded is None else self._encoded[0]
+        spoke = {"backend": f"none; {encoder}"} if self._asker is None else self._asker.figures()
+        cases = sum(count for count, _ in self._figures)
+        names = {name for _, figures in self._figures for name, value in figures.items() if isinstance(value, int | float)}
+        means = {name: sum(count * figures.get(name, 0.0) for count, figures in self._figures) / max(1, cases) for name in sorted(names)}
+        return {"ranker": self.config.ranker, **spoke, "cases": cases, **means}
+
+    def _case(self, history: list[int], candidates: list[int]) -> RankCase:
+        texts = self.table.texts
+        return RankCase([texts[item] for item in history], [texts[item] for item in candidates])
+
+    def _rank(self, cases: list[RankCase]) -> Ranked:
+        asker = self._asker or self._make_asker()
+        if asker is None:
+            ranked = EncoderRanker(self._vectors_of).rank(cases)
+        else:
+            self._asker = asker
+            ranked = self._ranker.rank(cases, asker)
+        self._figures.append((len(cases), ranked.figures))
+        return ranked
+
+    def _vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts of items, float32 `[text, dim]`; all items are encoded at the first call."""
+        if self._encoded is None:
+            encoded = encode_texts(self.table.texts, self.config.encoder)
+            self._encoded = (encoded.encoder_name, dict(zip(self.table.texts, encoded.vectors, strict=True)))
+        return np.stack([self._encoded[1][text] for text in texts])
+
+    def _make_asker(self) -> Asker | None:
+        backend = self._backend or make_backend(self.config.backend)
+        if backend is None:
+            return None
+        from recsmith.encoders.encode import default_cache
+
+        path = Path(self.config.cache) if self.config.cache else default_cache() / "answers.sqlite"
+        return Asker(backend, cache=AnswerCache(path), budget=self.config.budget)
+
+
+def ground_in(titles: Sequence[str], candidates: Sequence[str]) -> list[int]:
+    """The candidate that each title names: exact, then fuzzy; -1 for none."""
+    return Grounding([ExactMatcher(candidates), FuzzyMatcher(candidates)]).ground(titles).items.tolist()
+
+
+def _retriever(config: LanguageRankerConfig, items: int) -> nn.Module:
+    from recsmith.models import MODELS
+
+    make = MODELS.get(config.retriever)
+    if make.answers != "scores" or make.learns != "closed-form" or getattr(make, "reads", ()):
+        raise ConfigError(
+            f"retriever `{config.retriever}` does not fit: it must score items and learn in closed form from events alone; "
+            "for example item-knn, ease or popularity"
+        )
+    made: nn.Module = make(make.Config.parse(config.retriever_settings, where="model.retriever_settings"), items=items)
+    return made
+
+
+def _candidates(scores: Tensor, rows: Sequence[Tensor], count: int) -> list[list[int]]:
+    """The best items of each row outside its history, best first; equal scores go to the smaller item."""
+    masked = scores.clone()
+    for row, items in enumerate(rows):
+        masked[row, items] = -torch.inf
+    order = np.argsort(-masked.cpu().numpy(), axis=1, kind="stable")[:, :count]
+    found = masked.gather(1, torch.from_numpy(order).to(scores.device)) > -torch.inf
+    return [items[kept].tolist() for items, kept in zip(order, found.cpu().numpy(), strict=True)]
+
+
+def _places(scores: Tensor) -> Tensor:
+    """The scores squeezed into 0 … 1 in each row, equal ones staying equal."""
+    low, high = scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
+    return (scores - low) / (high - low).clamp(min=1e-12) * 0.5

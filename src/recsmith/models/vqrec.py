@@ -1,0 +1,68 @@
+"""VQ-Rec: item texts → discrete codes → learned code vectors, read by a causal transformer (Hou et al., WWW 2023, arXiv:2210.12316)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from recsmith.config import Config
+from recsmith.data import ItemCodes
+from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
+from recsmith.nn.code_sets import CodeSets
+from recsmith.nn.item_vectors import KeptTable
+from recsmith.nn.losses import fused_cross_entropy
+from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.protocols import HistoryBatch
+
+
+class VqrecConfig(CausalEncoderConfig):
+    """Size and regularisation of VQ-Rec; the defaults fit two CPU cores."""
+
+
+class Vqrec(nn.Module):
+    """Scores an item by the inner product of the mean of its codes' vectors with the state after the last event.
+
+    The codes come from any item tokenizer; the paper's are those of optimised product quantization (`pq`). Text decides the codes and the
+    interactions decide what the codes mean, so that texts bind items less tightly than in models that read text vectors themselves.
+
+    Deviations from the paper: a full softmax at every position instead of pre-training with mixed negatives and code permutations;
+    an item's vector is the mean, not the sum; a CPU's size; a learned start vector stands for the empty history.
+    """
+
+    Config: ClassVar[type[Config]] = VqrecConfig
+    answers: ClassVar[Literal["scores"]] = "scores"
+    learns: ClassVar[Literal["gradient"]] = "gradient"
+    reads: ClassVar[tuple[str, ...]] = ("codes",)
+
+    def __init__(self, config: VqrecConfig, *, items: int, codes: ItemCodes) -> None:
+        super().__init__()
+        self.config = config
+        self.items = CodeSets(torch.as_tensor(codes.table, dtype=torch.int64), codes.sizes, config.dim)
+        self.encoder = CausalEncoder(config)
+        self.start = nn.Parameter(torch.zeros(config.dim))
+        self.apply(partial(initialise_normal, std=config.init_std))
+        nn.init.normal_(self.items.vectors.weight, std=config.init_std * codes.levels**0.5)  # so that their mean has the usual size
+        self._table = KeptTable(self, self._item_table)
+
+    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
+        """Mean over all positions of the cross-entropy of the item that came next; 0 for a batch without events."""
+        table = self._item_table()
+        states, targets = next_states(self._encode(batch, table), batch.offsets, **self._reach(batch))
+        return fused_cross_entropy(states, table, batch.items[targets])
+
+    def score(self, batch: HistoryBatch) -> Tensor:
+        """Scores `[batch, item]`."""
+        table = self._table()
+        return final_states(self._encode(batch, table), batch.offsets, **self._reach(batch)) @ table.T
+
+    def _item_table(self) -> Tensor:
+        return self.items(torch.arange(len(self.items.numbers), device=self.items.numbers.device))
+
+    def _encode(self, batch: HistoryBatch, table: Tensor) -> Encode:
+        return lambda tokens, offsets: self.encoder(table[batch.items[tokens]], offsets)
+
+    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
+        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}

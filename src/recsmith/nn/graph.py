@@ -1,0 +1,80 @@
+"""The graph of people and items that training histories make, and propagation over it without weights (He et al., 2020: LightGCN).
+
+Letters of the shapes: `row` = people of the graph, `item` = size of the catalogue, `edge` = distinct pairs of both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recsmith.nn.bags import distinct
+from recsmith.nn.packed import row_ids
+
+
+class InteractionGraph(nn.Module):
+    """Who had what, once per pair, saved with the weights. Empty until `set`; items beyond the graph's have no edges."""
+
+    rows: Tensor
+    """Person of each edge, int64 `[edge]`, ascending."""
+    items: Tensor
+    """Item of each edge, int64 `[edge]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("items", torch.zeros(0, dtype=torch.int64))
+
+    def set(self, items: Tensor, offsets: Tensor) -> None:
+        """Take the edges from packed rows (row = person): `items` int64 `[token]`, `offsets` `[row + 1]`."""
+        device = self.rows.device
+        chosen, borders = distinct(items.to(device), offsets.to(device), size=int(items.max()) + 1 if len(items) else 1)
+        self.items, self.rows = chosen, row_ids(borders, tokens=len(chosen))
+
+    @property
+    def people(self) -> int:
+        """Rows that the graph needs, at least one."""
+        return int(self.rows[-1]) + 1 if len(self.rows) else 1
+
+    def degrees(self, items: int) -> Tensor:
+        """People of each item, at least 1, float32 `[item]`."""
+        return torch.bincount(self.items, minlength=items).clamp(min=1).float()
+
+    def to_people(self, table: Tensor) -> Tensor:
+        """`[item, dim]` → `[row, dim]`: sums over each person's items, divided by the roots of both degrees."""
+        return torch.sparse.mm(self._matrix(len(table)), table)
+
+    def mean_of_items(self, table: Tensor) -> Tensor:
+        """`[item, dim]` → the mean over each person's items, `[row, dim]`."""
+        persons = torch.bincount(self.rows, minlength=self.people).clamp(min=1).float()
+        return torch.sparse.mm(self._sparse(1 / persons[self.rows], len(table)), table)
+
+    def to_items(self, table: Tensor, items: int) -> Tensor:
+        """`[row, dim]` → `[item, dim]`, with the same weights."""
+        return torch.sparse.mm(self._matrix(items).t(), table)
+
+    def _matrix(self, items: int) -> Tensor:
+        """Normalised adjacency, sparse `[row, item]`."""
+        persons = torch.bincount(self.rows, minlength=self.people).clamp(min=1).float()
+        return self._sparse((persons[self.rows] * self.degrees(items)[self.items]).rsqrt(), items)
+
+    def _sparse(self, values: Tensor, items: int) -> Tensor:
+        index = torch.stack([self.rows, self.items])
+        return torch.sparse_coo_tensor(index, values, (self.people, items), is_coalesced=True, check_invariants=False)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """How many edges there are is known only to the file: take its sizes before its values."""
+        for name in ("rows", "items"):
+            stored = state_dict.get(prefix + name)
+            if stored is not None:
+                setattr(self, name, getattr(self, name).new_zeros(stored.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def propagate_to_row(table: Tensor, items: Tensor, offsets: Tensor, degrees: Tensor) -> Tensor:
+    """What a person with the packed `items` receives from `table` `[item, dim]`, `[batch, dim]`, whether or not the graph knows them."""
+    rows = row_ids(offsets, tokens=len(items))
+    weights = (offsets.diff().clamp(min=1).float()[rows] * degrees[items]).rsqrt()
+    return table.new_zeros(len(offsets) - 1, table.shape[1]).index_add(0, rows, table[items] * weights[:, None])

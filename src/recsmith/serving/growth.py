@@ -1,0 +1,222 @@
+"""New items without training: a copy of a recommender whose catalogue has become longer.
+
+A model that generates codes gets codes for the new items from the run's own tokenizer. A model that works on item vectors and has no
+weights per item reads the vectors of the new ones. For every other model a new item is scored like the items whose texts are most like
+its own, and stands in a history for the most similar of them; an item without any text in common gets no score and is only shown by
+pins and among the popular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsmith.data import Catalogue, ItemCodes, Log, Vocabulary
+from recsmith.encoders import EncoderConfig, encode_texts
+from recsmith.errors import RecsmithError
+from recsmith.protocols import HistoryBatch
+from recsmith.recommender import Recommender, build_model
+from recsmith.run_folder import RunState
+from recsmith.tokens import assign_tokens, encode_as_recorded
+
+NEIGHBOURS = 10
+"""Known items that lend their scores to a new one."""
+
+
+def grow(recommender: Recommender, items: Sequence[Mapping[str, Any]]) -> tuple[Recommender, str]:
+    """A fitted recommender with those of `items` (`item_id`, `title`, `attributes`) that it does not know, and how they are answered.
+
+    How is "codes", "vectors", "neighbours", "unscored" or "known". Old items keep their indices, codes and scores. Always start from the
+    recommender as it was fitted, not from one that has grown. Raises `RecsmithError` where the run does not allow it.
+    """
+    new = [item for item in items if recommender.log.items.index(item["item_id"]) < 0]
+    if not new:
+        return recommender, "known"
+    recommender = _with_id_dtype(recommender, recommender.log.items.series([item["item_id"] for item in new]).dtype)
+    vocabulary = recommender.log.items.extended(pl.Series([str(item["item_id"]) for item in new]).cast(recommender.log.items.dtype))
+    added = _as_catalogue(recommender, new, vocabulary.dtype)
+    counts = np.concatenate([recommender.popularity, np.zeros(len(vocabulary) - recommender.items, dtype=recommender.popularity.dtype)])
+    longer = replace(
+        recommender,
+        log=Log(recommender.log.users, vocabulary, recommender.log.histories),
+        popularity=counts,
+        catalogue=_joined(recommender.catalogue, added),
+    )
+    return _answering(recommender, longer, added)
+
+
+def _with_id_dtype(recommender: Recommender, dtype: pl.DataType) -> Recommender:
+    """The same items with ids as text, where a new id is text and the old ones were numbers."""
+    if dtype == recommender.log.items.dtype:
+        return recommender
+    items = Vocabulary.in_order(recommender.log.items.ids.cast(dtype))
+    catalogue = None if recommender.catalogue is None else recommender.catalogue.with_id_dtype(dtype)
+    return replace(recommender, log=replace(recommender.log, items=items), catalogue=catalogue)
+
+
+def _answering(old: Recommender, longer: Recommender, added: Catalogue) -> tuple[Recommender, str]:
+    model: Any = old.model
+    if model.answers == "codes":
+        return _with_codes(old, longer, added), "codes"
+    if getattr(model, "inductive", False) and "vectors" in getattr(model, "reads", ()) and old.vectors is not None:
+        return _with_vectors(old, longer), "vectors"
+    return _with_neighbours(old, longer)
+
+
+def _with_codes(old: Recommender, longer: Recommender, added: Catalogue) -> Recommender:
+    """Codes by the run's tokenizer, and the same weights over the longer table."""
+    assert old.codes is not None
+    frame, _ = assign_tokens(_state(old), added)
+    order = longer.log.items.indices(frame["item_id"]) - old.items
+    table = np.empty((longer.items - old.items, old.codes.levels), dtype=old.codes.table.dtype)
+    table[order] = frame.drop("item_id").to_numpy()
+    codes = ItemCodes(np.concatenate([old.codes.table, table]), old.codes.sizes)
+    model = build_model(old.recipe, items=longer.items, codes=codes, vectors=old.vectors)
+    _load(model, old.model)
+    return replace(longer, model=model.to(old.device).eval(), codes=codes)
+
+
+def _with_vectors(old: Recommender, longer: Recommender) -> Recommender:
+    assert old.vectors is not None
+    assert longer.catalogue is not None
+    new = longer.log.items.ids[old.items :]
+    vectors = np.concatenate([old.vectors, encode_as_recorded(_state(old), longer.catalogue, new)])
+    model = build_model(old.recipe, items=longer.items, codes=old.codes, vectors=vectors)
+    _load(model, old.model)
+    return replace(longer, model=model.to(old.device).eval(), vectors=vectors)
+
+
+def _load(model: torch.nn.Module, old: torch.nn.Module) -> None:
+    """The old weights; what the new model was built with for more items stays."""
+    fresh, kept = model.state_dict(), old.state_dict()
+    same = {name: value for name, value in kept.items() if name in fresh and fresh[name].shape == value.shape}
+    lost = sorted({name for name, _ in model.named_parameters()} - set(same))
+    if lost:
+        raise RecsmithError(f"weights {', '.join(lost)} have one row per item; new items need a new fit")
+    model.load_state_dict({**fresh, **same})
+
+
+def _with_neighbours(old: Recommender, longer: Recommender) -> tuple[Recommender, str]:
+    rows, weights = _neighbours(longer, old.items)
+    model = NeighbourScores(old.model, old.items, torch.from_numpy(rows), torch.from_numpy(weights)).to(old.device)
+    return replace(longer, model=model.eval()), "neighbours" if (weights > 0).any() else "unscored"
+
+
+def _neighbours(recommender: Recommender, known: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each item behind the first `known`: the most similar of these, int64 `[new, n]`, and weights that sum to 1 (or to 0: none)."""
+    count = min(NEIGHBOURS, known)
+    new = recommender.items - known
+    none = np.zeros((new, count), dtype=np.int64), np.zeros((new, count), dtype=np.float32)
+    if recommender.catalogue is None or not recommender.catalogue.columns_of("text", "category", "list"):
+        return none
+    texts = recommender.catalogue.texts(recommender.log.items.ids)
+    if not any(texts[known:]):
+        return none
+    config = EncoderConfig(name="tfidf")
+    reference = encode_texts(texts[:known], config).vectors
+    vectors = encode_texts(texts[known:], config, reference=texts[:known]).vectors
+    similar = np.maximum(vectors @ reference.T, 0.0)
+    rows = np.argsort(-similar, axis=1, kind="stable")[:, :count]
+    weights = np.take_along_axis(similar, rows, axis=1)
+    total = weights.sum(axis=1, keepdims=True)
+    return rows, np.divide(weights, total, out=np.zeros_like(weights), where=total > 0).astype(np.float32)
+
+
+class NeighbourScores(torch.nn.Module):
+    """A model of a fixed catalogue over a longer one: the score of a new item is the weighted mean of those of its neighbours."""
+
+    answers = "scores"
+
+    def __init__(self, base: torch.nn.Module, known: int, rows: Tensor, weights: Tensor) -> None:
+        """`rows` int64 and `weights` float32, both `[new item, neighbour]`; weights of 0 throughout: never scored."""
+        super().__init__()
+        self.base = base
+        self.known = known
+        stands_for = torch.where(weights.sum(dim=1) > 0, rows[:, 0], -1)
+        self.register_buffer("rows", rows)
+        self.register_buffer("weights", weights)
+        self.register_buffer("place", torch.cat([torch.arange(known), stands_for]))
+        self.config = base.config
+
+    rows: Tensor
+    weights: Tensor
+    place: Tensor
+
+    def score(self, batch: HistoryBatch) -> Tensor:
+        """Scores `[batch, known + new]`; -inf for new items without neighbours."""
+        base: Any = self.base
+        scores = base.score(self._without_new(batch))
+        lent = (scores[:, self.rows] * self.weights).sum(dim=2)
+        return torch.cat([scores, lent.masked_fill(self.weights.sum(dim=1) == 0, -torch.inf)], dim=1)
+
+    def _without_new(self, batch: HistoryBatch) -> HistoryBatch:
+        """Histories in which new items are replaced by what they are most like, and left out where there is nothing."""
+        items = self.place[batch.items]
+        keep = items >= 0
+        if keep.all():
+            return replace(batch, items=items)
+        before = torch.nn.functional.pad(keep.cumsum(0), (1, 0))
+        times = None if batch.times is None else batch.times[keep]
+        weights = None if batch.weights is None else batch.weights[keep]
+        return HistoryBatch(items[keep], before[batch.offsets], batch.users, times, weights)
+
+
+def _state(recommender: Recommender) -> RunState:
+    tokenizer = None if recommender.tokenizer is None else recommender.tokenizer.state()
+    return RunState(
+        recipe=recommender.recipe,
+        weights={},
+        log=recommender.log,
+        popularity=recommender.popularity,
+        catalogue=recommender.catalogue,
+        codes=recommender.codes,
+        tokenizer=tokenizer,
+        vectors=recommender.vectors,
+        card=recommender.card,
+    )
+
+
+def _as_catalogue(recommender: Recommender, items: Sequence[Mapping[str, Any]], dtype: pl.DataType) -> Catalogue:
+    """The new items in the columns of the old catalogue; attributes that it has no column for are left out here."""
+    old = recommender.catalogue
+    ids = pl.Series("item_id", [str(item["item_id"]) for item in items]).cast(dtype)
+    if old is None:
+        titles = [item["title"] for item in items]
+        return Catalogue(pl.DataFrame([ids, pl.Series("title", titles, dtype=pl.String)]), {"title": "text"})
+    columns = [ids]
+    for name in old.frame.columns:
+        if name == "item_id":
+            continue
+        values = [item["title"] if name == old.title_column and item["title"] else item["attributes"].get(name) for item in items]
+        columns.append(typed_column(name, values, old.frame.schema[name]))
+    return Catalogue(pl.DataFrame(columns), {name: kind for name, kind in old.kinds.items() if name != "item_id"})
+
+
+def typed_column(name: str, values: Sequence[Any], dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """Values that came as JSON as a column of a type; those that do not fit it are missing."""
+    if dtype == pl.Boolean:
+        return pl.Series(name, [value if isinstance(value, bool) else None for value in values], dtype=pl.Boolean)
+    if isinstance(dtype, pl.List):
+        lists = [None if value is None else [str(part) for part in (value if isinstance(value, list) else [value])] for value in values]
+        return pl.Series(name, lists, dtype=pl.List(pl.String)).cast(dtype, strict=False)
+    texts = [None if value is None or isinstance(value, list | dict) else str(value) for value in values]
+    column = pl.Series(name, texts, dtype=pl.String)
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return column.str.to_datetime(strict=False).cast(dtype)
+    return column.cast(dtype, strict=False)
+
+
+def _joined(old: Catalogue | None, added: Catalogue) -> Catalogue:
+    if old is None:
+        return added
+    rest = added.frame.filter(~pl.col("item_id").is_in(old.frame["item_id"].implode()))
+    return Catalogue(pl.concat([old.frame, rest.select(old.frame.columns)]), dict(old.kinds))
+
+
+__all__ = ["NeighbourScores", "grow", "typed_column"]

@@ -1,0 +1,103 @@
+"""Making a `Generation`: a fitted recommender, the store's items, the rules, and a first answer as a trial. Runs in a thread."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsmith.decoding import ItemTable
+from recsmith.errors import RecsmithError, UserError
+from recsmith.recommender import Recommender
+from recsmith.serving.generation import Generation
+from recsmith.serving.growth import grow, typed_column
+from recsmith.serving.rule_set import RuleSet
+from recsmith.serving.rules_file import RulesFile
+from recsmith.serving.store import Store
+
+LOG = logging.getLogger("recsmith.serving")
+_NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Ingredients:
+    """What every generation of a server is made with."""
+
+    rules: RulesFile = field(default_factory=RulesFile)
+
+
+def make_generation(name: str, base: Recommender, store: Store, ingredients: Ingredients) -> Generation:
+    """Ready to answer, apart from live counts. Raises `RecsmithError` when the model cannot answer or a rule does not fit."""
+    rows = store.items()
+    kept = [row for row in rows if not row["deleted"]]
+    try:
+        recommender, how_new = grow(base, kept)
+    except (RecsmithError, ValueError) as error:
+        LOG.error("model %s cannot take in new items, they wait for the next fit: %s", name, error)
+        recommender, how_new = base, "nothing"
+    generation = Generation(name, next(_NUMBERS), recommender, base=base, feed_from=_feed_from(base, store), how_new=how_new)
+    _retitle(generation, kept)
+    generation.hide([row["item_id"] for row in rows if row["deleted"]])
+    if ingredients.rules.table():
+        generation.rule_set = RuleSet(ingredients.rules, _newer(recommender.item_table, kept))
+    _try(generation)
+    return generation
+
+
+def _feed_from(base: Recommender, store: Store) -> int:
+    """The last event of this store's feed that the run was fitted with: what `refit` wrote into its card."""
+    feed = base.card.get("feed", {})
+    return int(feed.get("seq", 0)) if feed.get("store") == store.identity else 0
+
+
+def _retitle(generation: Generation, rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        index = generation.index(row["item_id"])
+        if index >= 0 and row["title"] is not None:
+            generation.titles[index] = row["title"]
+
+
+def _newer(table: ItemTable, rows: Sequence[dict[str, Any]]) -> ItemTable:
+    """The table with the attributes that were written through the API, as far as they have the type of their column."""
+    names = sorted({name for row in rows for name in row["attributes"]})
+    if not names:
+        return table
+    columns = [pl.Series("item_id", [row["item_id"] for row in rows], dtype=pl.String)]
+    for name in names:
+        values = [row["attributes"].get(name) for row in rows]
+        columns.append(_column(name, values, table))
+    return table.updated(pl.DataFrame(columns))
+
+
+def _column(name: str, values: list[Any], table: ItemTable) -> pl.Series:
+    try:
+        dtype = table.column(name).dtype
+    except UserError:
+        dtype = _type_of(values)
+    return typed_column(name, values, dtype)
+
+
+def _type_of(values: list[Any]) -> pl.DataType | type[pl.DataType]:
+    """The type of a column that the catalogue does not have."""
+    given = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in given):
+        return pl.Boolean
+    if all(isinstance(value, int | float) for value in given):
+        return pl.Float64
+    return pl.List(pl.String) if any(isinstance(value, list) for value in given) else pl.String
+
+
+def _try(generation: Generation) -> None:
+    """One answer, which also warms the model up. Raises `RecsmithError` when it is none."""
+    shown = np.flatnonzero(~generation.hidden)
+    if not len(shown):
+        return
+    question = generation.session(min(10, generation.items), [generation.item_names[shown[0]]], include_seen=True)
+    items, scores, _ = generation.answer([question])[0]
+    if not np.isfinite(scores).all():
+        raise UserError(f"model `{generation.name}` answers {scores.tolist()}; fit it again")

@@ -1,0 +1,210 @@
+"""Vectors from a transformers folder, from an endpoint over real HTTP, and from a file; people as vectors."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from recsmith.data import Histories
+from recsmith.encoders import (
+    EncoderConfig,
+    EndpointEncoder,
+    HttpEmbeddings,
+    UserVectorConfig,
+    encode_texts,
+    given_vectors,
+    make_encoder,
+    user_vectors,
+)
+from recsmith.encoders.folder import pooled
+from recsmith.errors import BackendError, DataError, UserError
+
+# ---- endpoints ----------------------------------------------------------------------------------------------------------
+
+
+class Server(ThreadingHTTPServer):
+    """Speaks `/embeddings`; `faults` says how to answer the next requests."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.faults: list[Any] = []
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        self.server.keys.append(self.headers.get("Authorization"))
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        if fault == "cut":
+            self.connection.close()
+            return
+        if isinstance(fault, int):
+            self.send_response(fault)
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            return
+        rows = [{"index": place, "embedding": [len(text), 1.0]} for place, text in enumerate(body["input"])]
+        content = b"<html>" if fault == "html" else json.dumps({"data": rows[::-1]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_an_endpoint_is_an_encoder_with_a_cache(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSMITH_EMBEDDINGS_KEY", "secret-key")
+    config = EncoderConfig(name=f"{server.address}#tiny", batch_size=2, prompt="passage: ")
+    encoded = encode_texts(["a", "bbb", "cc"], config, cache_folder=tmp_path)
+    np.testing.assert_allclose(encoded.vectors[:, 0] / encoded.vectors[:, 1], [10, 12, 11], rtol=1e-5)
+    assert [len(body["input"]) for body in server.asked] == [2, 1]
+    assert {body["model"] for body in server.asked} == {"tiny"}
+    assert set(server.keys) == {"Bearer secret-key"}
+    assert encode_texts(["cc", "dddd"], config, cache_folder=tmp_path).cached == 1
+    assert server.asked[-1]["input"] == ["passage: dddd"]
+
+
+def test_what_may_pass_is_tried_again(server: Server) -> None:
+    server.faults = [429, 503, "cut"]
+    assert HttpEmbeddings(server.address, "tiny", first_pause=0.01)(["ab"]) == [[2, 1.0]]
+    assert len(server.asked) == 4
+
+
+def test_what_does_not_pass_is_said_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    ask = HttpEmbeddings(server.address, "tiny", first_pause=0.01, tries=2)
+    server.faults = [401]
+    with pytest.raises(BackendError, match=r"said 401 .*set the key in the environment: RECSMITH_EMBEDDINGS_KEY") as error:
+        ask(["a"])
+    assert "secret" not in str(error.value)
+    server.faults = [500, 500]
+    with pytest.raises(BackendError, match=r"said 500 .*\(2 tries\)"):
+        ask(["a"])
+    server.faults = ["html"]
+    with pytest.raises(BackendError, match="gave no list of embeddings"):
+        ask(["a"])
+    with pytest.raises(BackendError, match=r"could not be reached.*is the server running"):
+        HttpEmbeddings("http://127.0.0.1:9/v1", "tiny", tries=1)(["a"])
+
+
+def test_endpoint_mistakes_are_named() -> None:
+    with pytest.raises(UserError, match="names no model; write the model behind a #"):
+        make_encoder(EncoderConfig(name="https://host/v1"))
+    with pytest.raises(UserError, match="is no http or https address"):
+        HttpEmbeddings("host", "model")
+    for answer, message in [([[1.0]], r"shape \(1, 1\) for 2 texts"), ([[1.0], ["x"]], "no table"), ([[1.0], [np.nan]], "not finite")]:
+        with pytest.raises(BackendError, match=message):
+            EndpointEncoder(lambda texts, answer=answer: answer, name="mine").encode(["a", "b"])
+
+
+# ---- a transformers folder ----------------------------------------------------------------------------------------------
+
+
+def test_pooling_reads_true_tokens_only() -> None:
+    hidden = torch.tensor([[[1.0], [5.0], [90.0]], [[7.0], [80.0], [90.0]]])
+    mask = torch.tensor([[1, 1, 0], [0, 0, 0]]).bool()
+    found = {pooling: pooled(hidden, mask, pooling)[:, 0].tolist() for pooling in ("mean", "cls", "last", "max")}  # type: ignore[arg-type]
+    assert found == {"mean": [3, 0], "cls": [1, 0], "last": [5, 0], "max": [5, 0]}
+
+
+def test_a_folder_is_an_encoder(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "boat"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    config = transformers.BertConfig(vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    with torch.random.fork_rng(devices=[]):
+        transformers.BertModel(config).save_pretrained(tmp_path)
+    texts = ["red boat", "", "blue " * 30, "red"]
+    encoders = {
+        pooling: make_encoder(EncoderConfig(name=str(tmp_path), pooling=pooling, max_tokens=8, precision="fp32", batch_size=3))  # type: ignore[arg-type]
+        for pooling in ("mean", "cls")
+    }
+    vectors = {pooling: encoder.encode(texts) for pooling, encoder in encoders.items()}
+    assert vectors["mean"].shape == (4, 8)
+    np.testing.assert_allclose(np.linalg.norm(vectors["mean"], axis=1), 1, atol=1e-5)
+    assert not np.allclose(vectors["mean"], vectors["cls"])
+    np.testing.assert_allclose(encoders["mean"].encode(texts[3:]), vectors["mean"][3:], atol=1e-5)
+    assert "mean of 8 tokens" in encoders["mean"].name
+    assert encoders["mean"].name != encoders["cls"].name
+
+
+# ---- vectors made elsewhere -----------------------------------------------------------------------------------------------
+
+
+def test_given_vectors_go_by_item_id(tmp_path: Path) -> None:
+    pl.DataFrame({"item_id": [30, 10], "vector": [[0.0, 2.0], [3.0, 4.0]]}).write_parquet(tmp_path / "v.parquet")
+    vectors = given_vectors(tmp_path / "v.parquet", pl.Series([10, 20, 30]))
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 0], [0, 1]])
+
+
+def test_given_vectors_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path, ids = tmp_path / "v.parquet", pl.Series([10])
+    with pytest.raises(DataError, match="there is no file"):
+        given_vectors(path, ids)
+    frames = {
+        "has no column `vector`": {"item_id": [10]},
+        "one vector per item, all of one length": {"item_id": [10, 20], "vector": [[1.0], [1.0, 2.0]]},
+        "a vector for none of the 1 items": {"item_id": [99], "vector": [[1.0]]},
+        "not finite": {"item_id": [10], "vector": [[float("nan")]]},
+    }
+    for message, columns in frames.items():
+        pl.DataFrame(columns).write_parquet(path)
+        with pytest.raises(DataError, match=message):
+            given_vectors(path, ids)
+
+
+# ---- people ---------------------------------------------------------------------------------------------------------------
+
+
+def test_people_as_vectors() -> None:
+    items = np.eye(3, dtype=np.float32)
+    histories = Histories.from_rows([[0, 1], [], [2]])
+    found = user_vectors(histories, items, UserVectorConfig(fade=0.5))
+    assert found.rows.tolist() == [0, 2]
+    np.testing.assert_allclose(found.vectors, [np.array([0.5, 1, 0]) / np.sqrt(1.25), [0, 0, 1]], rtol=1e-5)
+    mean = user_vectors(histories, items, UserVectorConfig(pooling="mean"))
+    np.testing.assert_allclose(mean.vectors[0], [2**-0.5, 2**-0.5, 0], rtol=1e-5)
+    attention = user_vectors(histories, items, UserVectorConfig(pooling="attention", temperature=0.05))
+    assert attention.vectors[0, 1] > 0.99
+
+
+def test_interests_are_kept_apart_heaviest_first() -> None:
+    items = np.array([[1, 0], [0.99, 0.14], [0, 1]], dtype=np.float32)
+    config = UserVectorConfig(pooling="mean", interests=5, apart=0.8)
+    found = user_vectors(Histories.from_rows([[2, 0, 1], [], [2]]), items, config)
+    assert found.rows.tolist() == [0, 0, 2]
+    assert found.vectors[0] @ items[0] > 0.99
+    np.testing.assert_allclose(found.vectors[1:], [[0, 1], [0, 1]], atol=1e-6)
+    first = user_vectors(Histories.from_rows([[2, 0, 1]]), items, config.override(interests=1, apart=0.8))
+    assert len(first.vectors) == 1

@@ -1,0 +1,82 @@
+"""A recipe with a language model, from data to card: `recsmith run` through a real endpoint, and offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import recsmith
+from recsmith import fitting
+from recsmith.data import Dataset
+from recsmith.errors import BudgetError, DataError
+from recsmith.recipe import load_recipe, recipe_names
+
+RECIPES = ["zero-shot-ranker", "point-wise-ranker", "pair-wise-ranker", "nir", "language-profile", "drdt", "near-cold-start"]
+
+
+def dataset(*, titles: bool = True) -> Dataset:
+    rows = [(user, item, 10 * user + item) for user in range(12) for item in range(8) if (user + item) % 2 == 0 or item == user % 8]
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    catalogue = pl.DataFrame(
+        {"item_id": list(range(8)), "title": [f"Film {'even' if item % 2 == 0 else 'odd'} {item}" for item in range(8)]}
+    )
+    return Dataset.from_frame(log, catalogue=catalogue if titles else None, name="parity")
+
+
+def settings(url: str | None, folder: Path, **model) -> dict:
+    offline = {"encoder": {"name": "tfidf", "dim": 32}, "candidates": 4, "cache": str(folder / "answers.sqlite")}
+    backend = {} if url is None else {"backend": {"kind": "endpoint", "endpoint": {"url": url, "model": "tiny"}}}
+    return {"model": {**offline, **backend, **model}}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_runs_through_an_endpoint_and_says_who_spoke(recipe: str, endpoint, tmp_path: Path) -> None:
+    endpoint.behave(text="2, 1, 3")
+    card = fitting.run(recipe, dataset(), out=tmp_path / "run", settings=settings(endpoint.url, tmp_path))
+    assert card["language"]["backend"] == f"tiny at {endpoint.url}"
+    assert card["language"]["calls"] > 0
+    assert card["metrics"]["Recall@5"] >= 0
+    paid = endpoint.stats()["paid"]
+    loaded = recsmith.load(tmp_path / "run")
+    answer = loaded.recommend([1], k=3)
+    assert len(answer) == 3
+    assert loaded.model.figures()["backend"] == f"tiny at {endpoint.url}"
+    fitting.run(recipe, dataset(), out=tmp_path / "again", settings=settings(endpoint.url, tmp_path))
+    assert endpoint.stats()["paid"] - paid <= 40
+
+
+def test_offline_an_encoder_ranks_and_the_card_says_so(tmp_path: Path) -> None:
+    card = fitting.run("zero-shot-ranker", dataset(), out=tmp_path / "run", settings=settings(None, tmp_path))
+    assert card["language"]["backend"].startswith("none; hashed-tfidf")
+
+
+def test_a_spent_budget_ends_the_run_and_keeps_the_answers(endpoint, tmp_path: Path) -> None:
+    endpoint.behave(text="1")
+    small = settings(endpoint.url, tmp_path, budget={"max_tokens": 1200})
+    with pytest.raises(BudgetError, match="the budget of 1,200 tokens is spent"):
+        fitting.run("zero-shot-ranker", dataset(), out=tmp_path / "run", settings=small)
+    paid = endpoint.stats()["paid"]
+    card = fitting.run("zero-shot-ranker", dataset(), out=tmp_path / "run", settings=settings(endpoint.url, tmp_path))
+    assert card["language"]["cached"] >= paid > 0
+
+
+def test_data_without_titles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="speaks about items by title, but `parity` has no titles"):
+        fitting.run("nir", dataset(titles=False), out=tmp_path / "run", settings=settings(None, tmp_path))
+
+
+def test_likelihood_runs_on_a_local_model(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tiny_language_model import write_tiny_model
+
+    local = {"backend": {"kind": "local", "local": {"folder": str(write_tiny_model(tmp_path / "tiny")), "precision": "fp32"}}}
+    card = fitting.run("lm-likelihood", dataset(), out=tmp_path / "run", settings=settings(None, tmp_path, **local))
+    assert card["language"]["backend"].startswith("tiny (files sha256")
+    assert card["language"]["ranker"] == "likelihood"
+
+
+def test_the_recipes_load() -> None:
+    assert set(RECIPES) < set(recipe_names())
+    assert load_recipe("near-cold-start").model.settings["ranker_settings"]["template"] == "preferences-only"
