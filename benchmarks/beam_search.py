@@ -1,9 +1,15 @@
 """Constrained beam search: ours against `transformers`' generate on the same weights, side by side in one run.
 
-    python benchmarks/beam_search.py [--rounds 5] [--threads 2]
+    python benchmarks/beam_search.py [--items 10000 1000000] [--beams 20 100] [--batch 1 32] [--rounds 3] [--threads 1]
 
-TIGER's size (4.6 M parameters), 10,000 items of four codes out of 256, histories of 20 items (80 codes and the first token), batch
-of 32, 20 beams, fp32. Prints the median seconds of both, their ratio, and for how many users the two lists are equal in order.
+TIGER's size (4.6 M parameters), items of four codes out of 256, histories of 20 items (80 codes and the first token). The rivals are
+generate with the usual `prefix_allowed_tokens_fn` (a dictionary of prefixes) and generate with a logits processor that looks the
+allowed codes up in one vectorised step. Times are CPU seconds of the process, the least of the rounds, so that with one thread other
+work on the machine hardly counts; `--wall` prints wall time instead.
+
+Also printed: for how many users the lists are equal in order, how much of the exact top 10 the packed models share, operations per
+second against those of a large product in the same run, the time of answers and of the search alone at each catalogue size, how long
+the trie takes to build and what it weighs, and what one user waits for the model that two cores train.
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 from recsmith.runtime import prepare_environment
 
@@ -18,37 +25,33 @@ prepare_environment()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from recsmith.data import Histories, ItemCodes  # noqa: E402
 from recsmith.decoding import CodeTrie, beam_search  # noqa: E402
 from recsmith.models.tiger import Tiger, TigerConfig, tiger_cpu  # noqa: E402
+from recsmith.nn.packed_linear import packed  # noqa: E402
 from recsmith.protocols import HistoryBatch, Limits, RankedLists  # noqa: E402
 from recsmith.testing.t5 import allowed_tokens, t5_inputs, to_t5  # noqa: E402
 
-ITEMS, SIZES, BATCH, BEAMS, HISTORY = 10_000, (256, 256, 256, 256), 32, 20, 20
+SIZES, HISTORY = (256, 256, 256, 256), 20
+Clock = Callable[[], float]
 
 
-def make_codes(generator: np.random.Generator) -> ItemCodes:
+def make_codes(generator: np.random.Generator, items: int = 10_000) -> ItemCodes:
     """Random distinct codes: three levels drawn, the fourth counts repeats."""
-    table = np.zeros((ITEMS, 4), dtype=np.int64)
-    table[:, :3] = generator.integers(0, 256, size=(ITEMS, 3))
+    table = np.zeros((items, 4), dtype=np.int64)
+    table[:, :3] = generator.integers(0, 256, size=(items, 3))
     _, group, sizes = np.unique(table[:, :3], axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(group.reshape(-1), kind="stable")
-    table[order, 3] = np.arange(ITEMS) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    table[order, 3] = np.arange(items) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return ItemCodes(table, SIZES)
 
 
-def make_batch(generator: np.random.Generator, rows: int) -> tuple[HistoryBatch, Histories]:
+def make_batch(generator: np.random.Generator, rows: int, items: int = 10_000) -> tuple[HistoryBatch, Histories]:
     """Rows of `HISTORY` random items."""
-    histories = Histories.from_rows(list(generator.integers(0, ITEMS, size=(rows, HISTORY))))
+    histories = Histories.from_rows(list(generator.integers(0, items, size=(rows, HISTORY))))
     return HistoryBatch(torch.from_numpy(histories.values), torch.from_numpy(histories.offsets)), histories
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
 
 
 def build(config: TigerConfig, codes: ItemCodes) -> Tiger:
@@ -57,65 +60,175 @@ def build(config: TigerConfig, codes: ItemCodes) -> Tiger:
     return Tiger(config, codes=codes).eval()
 
 
-def compare(rounds: int, codes: ItemCodes, generator: np.random.Generator) -> None:
-    """Both searches in turns, then the extra row in bf16."""
+class TrieProcessor:
+    """What a careful user of `transformers` would write: allowed codes of all hypotheses in one look-up, no Python per row."""
+
+    def __init__(self, model: Tiger, codes: ItemCodes) -> None:
+        self.firsts = model.level_offsets
+        self.vocabulary = model.embedding.num_embeddings
+        self.keys, self.allowed = [], []
+        prefix = np.zeros(len(codes), dtype=np.int64)
+        for level, size in enumerate(codes.sizes):
+            before, here = np.unique(prefix, return_inverse=True)
+            following = np.unique(here.reshape(-1) * size + codes.table[:, level])
+            self.keys.append(torch.from_numpy(before))
+            self.allowed.append(torch.from_numpy(following))
+            prefix = prefix * size + codes.table[:, level]
+        self.sizes = codes.sizes
+
+    def __call__(self, generated: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        level = generated.shape[1] - 1
+        prefix = torch.zeros(len(generated), dtype=torch.int64)
+        for above in range(level):
+            prefix = prefix * self.sizes[above] + generated[:, above + 1] - self.firsts[above]
+        node, size = torch.searchsorted(self.keys[level], prefix), self.sizes[level]
+        borders = torch.searchsorted(self.allowed[level], torch.stack([node * size, (node + 1) * size]))
+        counts = borders[1] - borders[0]
+        row = torch.arange(len(counts)).repeat_interleave(counts)
+        place = torch.arange(int(counts.sum())) + (borders[0] - counts.cumsum(0) + counts).repeat_interleave(counts)
+        masked = torch.full_like(scores, -torch.inf)
+        token = self.allowed[level][place] % size + self.firsts[level]
+        masked[row, token] = scores[row, token]
+        return masked
+
+
+def least(call: Callable[[], Any], rounds: int, clock: Clock) -> float:
+    """Seconds of the fastest of some rounds."""
+    values = []
+    for _ in range(rounds):
+        begin = clock()
+        call()
+        values.append(clock() - begin)
+    return min(values)
+
+
+def compare(items: int, beams: int, rows: int, rounds: int, clock: Clock, peak: float) -> None:
+    """All searches on one setting."""
+    generator = np.random.default_rng(0)
+    codes = make_codes(generator, items)
     model = build(TigerConfig(softmax="vocabulary"), codes)
-    t5, trie = to_t5(model), CodeTrie.build(codes)
-    batch, _ = make_batch(generator, BATCH)
+    trie, t5 = CodeTrie.build(codes), to_t5(model)
+    batch, _ = make_batch(generator, rows, items)
     ids, mask = t5_inputs(model, batch)
-    allowed = allowed_tokens(model)
+    processor = TrieProcessor(model, codes)
+    fp32, bf16 = packed(model, "fp32"), packed(model, "bf16")
 
-    def ours() -> RankedLists:
-        return beam_search(model, batch, trie, BEAMS, beams=BEAMS, normalise="none")
+    def ours(own: Tiger) -> RankedLists:
+        return beam_search(own, batch, trie, beams, beams=beams, normalise="none")
 
-    def ours_bf16() -> RankedLists:
-        with torch.autocast("cpu", torch.bfloat16):
-            return ours()
-
-    def theirs() -> torch.Tensor:
+    def generate(**how: Any) -> torch.Tensor:
         return t5.generate(
-            input_ids=ids, attention_mask=mask, num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=4,
-            length_penalty=0.0, do_sample=False, prefix_allowed_tokens_fn=allowed,
+            input_ids=ids, attention_mask=mask, num_beams=beams, num_return_sequences=beams, max_new_tokens=4, length_penalty=0.0,
+            do_sample=False, **how,
         )  # fmt: skip
 
-    lists, tokens = ours(), theirs()[:, 1:].view(BATCH, BEAMS, 4)
-    equal = (model.item_codes[torch.from_numpy(lists.items)] + model.level_offsets == tokens).all(dim=2).all(dim=1)
-    times = {"transformers generate": [], "recsmith": [], "recsmith, bf16": []}
-    for _ in range(rounds):
-        for name, call in zip(times, (theirs, ours, ours_bf16), strict=True):
-            times[name].append(seconds(call))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{parameters / 1e6:.1f} M parameters, {ITEMS:,} items x 4 codes, source {ids.shape[1]} tokens, batch {BATCH}, {BEAMS} beams")
-    reference = float(np.median(times["transformers generate"]))
-    for name, values in times.items():
-        median = float(np.median(values))
-        spread = f"{min(values) * 1e3:.0f} to {max(values) * 1e3:.0f}"
-        print(f"  {name:24s} {median * 1e3:7.0f} ms ({spread})   {reference / median:4.1f} x")
-    print(f"  equal lists, in order: {int(equal.sum())} of {BATCH} users (fp32)")
+    with FlopCounterMode(display=False) as flops:
+        exact = ours(model)
+    calls: dict[str, Callable[[], Any]] = {}
+    if items <= 100_000:
+        allowed = allowed_tokens(model)
+        calls["generate, prefix_allowed_tokens_fn"] = lambda: generate(prefix_allowed_tokens_fn=allowed)
+    calls["generate, vectorised trie"] = lambda: generate(logits_processor=[processor])
+    calls |= {"recsmith": lambda: ours(model), "recsmith, packed": lambda: ours(fp32), "recsmith, packed bf16": lambda: ours(bf16)}
+    tokens = generate(logits_processor=[processor])[:, 1:].view(rows, beams, 4)
+    equal = (model.item_codes[torch.from_numpy(exact.items)] + model.level_offsets == tokens).all(dim=2).all(dim=1)
+    times = {name: least(call, 1 + rounds if "recsmith" in name else rounds, clock) for name, call in calls.items()}
+    print(f"{items:,} items, batch {rows}, {beams} beams; {flops.get_total_flops() / 1e9:.1f} GFLOP")
+    first, vectorised = next(iter(times.values())), times["generate, vectorised trie"]
+    for name, value in times.items():
+        share = f"{flops.get_total_flops() / value / peak:5.0%} of the fp32 peak" if "recsmith" in name else ""
+        print(f"  {name:36s} {value * 1e3:8.1f} ms  {first / value:5.1f} x  {vectorised / value:5.1f} x  {share}")
+    print(f"  equal lists, in order: {int(equal.sum())} of {rows}")
+    print(f"  of the exact top 10 is held: packed {same(ours(fp32), exact)}, packed bf16 {same(ours(bf16), exact)}")
 
 
-def one_user(rounds: int, codes: ItemCodes, generator: np.random.Generator) -> None:
-    """Latency of one user with the model that two cores train, seen items masked."""
-    model, trie = build(tiger_cpu(), codes), CodeTrie.build(codes)
-    times = []
-    for _ in range(max(20, rounds)):
-        batch, histories = make_batch(generator, 1)
-        times.append(seconds(lambda: beam_search(model, batch, trie, 10, beams=BEAMS, limits=Limits(exclude=histories))))  # noqa: B023
-    print(f"  one user, CPU size, {BEAMS} beams, seen items masked: median {np.median(times[1:]) * 1e3:.1f} ms")
+def same(lists: RankedLists, exact: RankedLists) -> str:
+    """Share of the exact top 10 that the other top 10 holds."""
+    shares = [len(set(one[:10]) & set(other[:10])) / 10 for one, other in zip(lists.items, exact.items, strict=True)]
+    return f"{np.mean(shares):.4f}"
+
+
+class Answers:
+    """A model whose answers cost nothing: what is left is the search."""
+
+    def __init__(self, rows: int, beams: int) -> None:
+        self.logits = [torch.randn(rows, 1 if level == 0 else beams, 256).log_softmax(-1) for level in range(4)]
+
+    def prefill(self, batch: HistoryBatch) -> None:
+        return None
+
+    def step(self, state: None, level: int, parents: Any, last: Any) -> tuple[torch.Tensor, None]:
+        return self.logits[level], None
+
+
+def catalogue_sizes(sizes: list[int], rounds: int, clock: Clock) -> None:
+    """Trie building, and whole answers of batch 32 with 20 beams, at each size."""
+    generator = np.random.default_rng(0)
+    model, batch = None, make_batch(generator, 32, min(sizes))[0]
+    for items in sizes:
+        codes = make_codes(generator, items)
+        begin = clock()
+        trie = CodeTrie.build(codes)
+        built = clock() - begin
+        tensors = [trie.items, trie.leaves_of, *trie.codes, *trie.children, *trie.leaves]
+        megabytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+        model = packed(build(tiger_cpu(), codes), "fp32")
+        whole = least(lambda: beam_search(model, batch, trie, 20, beams=20), rounds + 2, clock)  # noqa: B023
+        search = least(lambda: beam_search(Answers(32, 20), batch, trie, 20, beams=20, normalise="none"), rounds + 5, clock)  # noqa: B023
+        print(
+            f"{items:>9,} items: trie {built:.2f} s, {megabytes:.0f} MB; batch 32, 20 beams, CPU-sized model {whole * 1e3:.1f} ms, "
+            f"of which the search {search * 1e3:.1f} ms"
+        )
+
+
+def people_waiting(clock: Clock) -> None:
+    """The CPU-sized model: one user, and batches of 64."""
+    generator = np.random.default_rng(0)
+    codes = make_codes(generator)
+    trie = CodeTrie.build(codes)
+    model = build(tiger_cpu(), codes)
+    for name, own in (("as trained", model), ("packed fp32", packed(model, "fp32")), ("packed bf16", packed(model, "bf16"))):
+        times = []
+        for _ in range(60):
+            batch, histories = make_batch(generator, 1)
+            limits = Limits(exclude=histories)
+            times.append(least(lambda: beam_search(own, batch, trie, 10, beams=20, limits=limits), 1, clock))  # noqa: B023
+        batch, histories = make_batch(generator, 64)
+        limits = Limits(exclude=histories)
+        whole = least(lambda: beam_search(own, batch, trie, 10, beams=20, limits=limits), 5, clock)  # noqa: B023
+        middle, high = np.quantile(times[5:], [0.5, 0.99]) * 1e3
+        print(f"  CPU size, 20 beams, {name:12s} one user: p50 {middle:5.1f} ms, p99 {high:5.1f} ms; batch 64: {64 / whole:5.0f} users/s")
+
+
+def peak_rate(clock: Clock) -> float:
+    """Operations per second of a large fp32 product."""
+    one, other = torch.randn(2048, 1024), torch.randn(1024, 2048)
+    return 2 * 2048 * 1024 * 2048 / least(lambda: one @ other, 10, clock)
 
 
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--beams", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--wall", action="store_true", help="wall time instead of CPU time; for a machine that is idle otherwise")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    generator = np.random.default_rng(0)
-    codes = make_codes(generator)
+    clock = time.perf_counter if arguments.wall else time.process_time
     with torch.inference_mode():
-        compare(arguments.rounds, codes, generator)
-        one_user(arguments.rounds, codes, generator)
+        peak = peak_rate(clock)
+        kind = "wall" if arguments.wall else "CPU"
+        print(f"{arguments.threads} threads, {kind} time; a large fp32 product reaches {peak / 1e9:.0f} GFLOP/s")
+        people_waiting(clock)
+        catalogue_sizes(arguments.items, arguments.rounds, clock)
+        for rows in arguments.batch:
+            for beams in arguments.beams:
+                compare(arguments.items[0], beams, rows, arguments.rounds, clock, peak)
+        for items in arguments.items[1:]:
+            compare(items, arguments.beams[0], max(arguments.batch), 1, clock, peak)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Many prompts through HTTP with faults, and kills: a real server process on loopback that misbehaves on purpose.
 
-    python benchmarks/language_endpoint.py [--prompts 1000] [--concurrency 32] [--latency 0.5] [--rounds 2] [--kills 3]
+    python benchmarks/language_endpoint.py [--prompts 1000] [--concurrency 32] [--latency 1] [--rounds 1] [--kills 3]
 
-Prints the seconds without and with 10 % faults (429, 500, cut bodies, hang-ups, malformed JSON, wrong model, slow
-beyond the timeout) and their ratio, within one run; then kills a job at random moments, restarts it, and prints how many calls were paid for in all.
+Prints the seconds without and with 10 % faults (429, 500, cut bodies, hang-ups, malformed JSON, wrong model, slow beyond the timeout)
+and their ratio, within one run; then kills a job at random moments, restarts it, and prints how many calls were paid for in all.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def prompts(count: int) -> list[Prompt]:
 
 def backend(url: str, concurrency: int, latency: float) -> EndpointBackend:
     """A backend with its default retries; slow answers take longer than its timeout."""
-    return EndpointBackend(EndpointConfig(url=url, model="tiny", concurrency=concurrency, timeout=max(2.0, 4 * latency)))
+    return EndpointBackend(EndpointConfig(url=url, model="tiny", concurrency=concurrency, timeout=6 * latency))
 
 
 def job(url: str, cache: str, count: int, concurrency: int, latency: float) -> None:
@@ -61,7 +61,7 @@ def job(url: str, cache: str, count: int, concurrency: int, latency: float) -> N
 
 def timed(endpoint: Endpoint, arguments: argparse.Namespace, *, rate: float, seed: int) -> tuple[float, dict]:
     """Seconds of one job in this process, and the server's counts."""
-    slow = max(3.0, 6 * arguments.latency)
+    slow = 8 * arguments.latency
     endpoint.behave(rate=rate, faults=FAULTS, latency=arguments.latency, slow=slow, seed=seed)
     started = time.perf_counter()
     answers = ask(prompts(arguments.prompts), backend(f"{endpoint.address}/v1", arguments.concurrency, arguments.latency))
@@ -76,7 +76,7 @@ def kill_once(endpoint: Endpoint, arguments: argparse.Namespace, seed: int) -> N
     after = random.Random(seed).randint(1, arguments.prompts - 1)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--job", f"{endpoint.address}/v1", f"{folder}/answers.sqlite"]
-        command += ["--prompts", str(arguments.prompts), "--concurrency", str(arguments.concurrency), "--latency", "0.5"]
+        command += ["--prompts", str(arguments.prompts), "--concurrency", str(arguments.concurrency), "--latency", "2"]
         process = subprocess.Popen(command)
         while endpoint.stats()["paid"] < after and process.poll() is None:
             time.sleep(0.01)
@@ -95,8 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--latency", type=float, default=0.5)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--latency", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--job", nargs=2, metavar=("URL", "CACHE"))
     arguments = parser.parse_args()

@@ -15,6 +15,7 @@ from recsmith.recipe import load_recipe
 from recsmith.recipe_files import recipe_names
 from recsmith.recommender import Recommender
 
+SMALL_T5 = {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
 QUICK = {
     "popularity": {},
     "item-knn": {},
@@ -34,6 +35,42 @@ QUICK = {
         "encoder": {"name": "tfidf"},
         "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 8},
         "model": {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1},
+    },
+    "rpg": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "pq", "levels": 4, "size": 8},
+        "model": {"dim": 16, "layers": 1, "hidden": 32},
+    },
+    "action-piece": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "pq", "levels": 2, "size": 8},
+        "model": {**SMALL_T5, "merges": 20, "rounds": 2, "segmentations": 2},
+    },
+    "cobra": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 4},
+        "model": {"dim": 16, "layers": 1, "hidden": 32},
+    },
+    "hstu-codes": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 8},
+        "model": {"dim": 16, "layers": 1, "heads": 2, "hidden": 32},
+    },
+    "letter-tiger": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "letter", "levels": 2, "size": 8, "hidden": [16], "latent": 4, "epochs": 3, "warm_up_epochs": 1},
+        "model": SMALL_T5,
+    },
+    "indexing-sequential": {"training": {"epochs": 2}, "model": SMALL_T5},
+    "indexing-hybrid": {
+        "training": {"epochs": 2},
+        "tokenizer": {"name": "hybrid", "first_settings": {"size": 4, "levels": 2}},
+        "model": SMALL_T5,
     },
     "content-knn": {"encoder": {"name": "tfidf", "dim": 16}},
     "content-knn-tfidf": {"encoder": {"dim": 16}},
@@ -57,6 +94,7 @@ QUICK = {
         "model": {"dim": 16, "layers": 1, "hidden": 32},
     },
     "tcf": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "rlmrec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16}},
     "llm2bert4rec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
     "llm2sequential": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
 }
@@ -85,7 +123,8 @@ def fitted(request: pytest.FixtureRequest, data: Dataset) -> Recommender:
 
 
 def test_every_recipe_is_tried_here() -> None:
-    assert set(QUICK) | {"tiger-paper", "tiger-published-ids"} == set(recipe_names())
+    variants = {"tiger-paper", "tiger-published-ids", "rpg-paper", *(f"indexing-{name}" for name in ("random", "independent", "collaborative", "semantic"))}
+    assert set(QUICK) | variants == set(recipe_names())
 
 
 def test_users_histories_and_the_unknown(fitted: Recommender) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
 
 from recsmith.background import Background
+from recsmith.decoding import top_k
 from recsmith.errors import DataError, UserError, suggestion
 from recsmith.evaluation.fairness import (
     CounterfactualAudit,
@@ -24,7 +25,13 @@ from recsmith.evaluation.fairness import (
 from recsmith.evaluation.significance import holm
 from recsmith.grouping import by_activity, by_attribute, by_taste
 from recsmith.measurement import MeasuredRun
+from recsmith.protocols import HistoryBatch, Limits
+from recsmith.recommender import Recommender
 from recsmith.seeding import generator
+from recsmith.training import to_batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_METRICS = ("NDCG@10", "Recall@10", "ARP@10", "Calibration-KL@10", "ILD-categories@10")
 """Quality (Recall: equality of opportunity), then what kind of list people get."""
@@ -81,7 +88,6 @@ def audit_run(
     users = {name: group_utility(known[name], groups, seed=seed) for name in chosen}
     adjusted = holm([found.p_value for found in users.values()])
     notes = [] if item_column else ["exposure of makers or providers was not measured; name a column of the catalogue with --items"]
-    notes.append("the model reads what people did, not who they are, so no question can differ in the attribute alone")
     alike = _consistency(background, known[chosen[0]], seed)
     if alike is None:
         notes.append("whether people of the same tastes fare alike was not measured: the catalogue has no categories")
@@ -129,6 +135,55 @@ def audit_answers(table: pl.DataFrame, *, k: int = 10, seed: int = 0) -> Counter
         return [every[pair] for pair in pairs]
 
     return counterfactual_audit(ask, [(question, "") for question in questions], asked, k=k, seed=seed)
+
+
+@runtime_checkable
+class ReadsWords(Protocol):
+    """A model that can be told something in words."""
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether they can change the answer, as the model is set up."""
+        ...
+
+    def score_told(self, batch: HistoryBatch, words: Sequence[str]) -> Tensor:
+        """As `score`, with one text per row."""
+        ...
+
+
+def audit_words(
+    recommender: Recommender,
+    background: Background,
+    values: Sequence[str],
+    *,
+    template: str = "I am {value}.",
+    people: int = 20,
+    k: int = 10,
+    seed: int = 0,
+) -> CounterfactualAudit:
+    """Ask a run that reads words for lists of the same people, drawn by lot, who say nothing and who say each of `values`.
+
+    Everything but the words is the same, so what changes is what the words did; the neutral question is asked twice, for the noise. Raises
+    `UserError` when the run reads no words, or the template has no place for the value.
+    """
+    model = recommender.model
+    if not isinstance(model, ReadsWords) or not model.reads_words:
+        raise UserError(f"`{recommender.recipe.name}` as it was fitted reads no words, so nothing can be said to it; leave --values out")
+    if "{value}" not in template:
+        raise UserError(f"--say {template!r} has no place for the value; write {{value}} where it is to stand")
+    cases = background.cases
+    known = np.flatnonzero(cases.histories.lengths > 0)
+    rows = np.sort(generator(seed, "asked in words").permutation(known)[:people])
+
+    def ask(questions: list[tuple[int, str]]) -> list[list[Hashable]]:
+        asked = cases.take(np.array([row for row, _ in questions], dtype=np.int64))
+        batch = to_batch(asked.histories, users=asked.users, device=recommender.device)
+        scores = model.score_told(batch, [words for _, words in questions])
+        lists = top_k(scores, min(k, background.items), limits=Limits(exclude=asked.histories))
+        return [[int(item) for item in items if item >= 0] for items in lists.items]
+
+    said = {value: [(int(row), template.replace("{value}", value)) for row in rows] for value in values}
+    return counterfactual_audit(ask, [(int(row), "") for row in rows], said, k=k, repeat=True, seed=seed)
 
 
 def read_answers(path: Path) -> pl.DataFrame:

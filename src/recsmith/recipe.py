@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from recsmith.config import Config, merge
 from recsmith.data import SplitConfig, ViewConfig
 from recsmith.encoders import EncoderConfig
@@ -31,6 +33,8 @@ class DecodingConfig(Config):
 
     beams: int = 50
     """Hypotheses kept per user by the constrained beam search; at least the length of the list asked for is used."""
+    cold_share: float = Field(0.0, ge=0, le=1)
+    """Greatest share of a list for items without training events, which are then judged by their codes but the last; 0 treats all alike."""
 
 
 class Reported(Config):

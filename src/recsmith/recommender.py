@@ -6,9 +6,9 @@ the items most popular in the training events, best first; everybody else is ans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from recsmith.data import (
     split_log,
 )
 from recsmith.decoding import BEST, BoundRules, CodeTrie, ItemTable, Rule, Rules, Sampled, Selection, beam_search, bind_rules, top_k
+from recsmith.decoding.cold_start import search_with_cold_items
 from recsmith.errors import DataError, UserError
 from recsmith.evaluation import Evaluation, describe_protocol, evaluate_answer, leak_checks
 from recsmith.item_tokenizers import TOKENIZERS
@@ -279,11 +280,19 @@ class Recommender:
     def _generate(self, batch: HistoryBatch, k: int, limits: Limits, rules: Rules, selection: Selection | None) -> RankedLists:
         model: Any = self.model
         if model.answers == "codes":
-            beams = max(k, self.recipe.decoding.beams)
-            return beam_search(model, batch, self.trie, k, beams=beams, limits=limits, rules=rules, selection=selection or BEST)
+            search, beams = self._search, max(k, self.recipe.decoding.beams)
+            return search(model, batch, self.trie, k, beams=beams, limits=limits, rules=rules, selection=selection or BEST)
         if selection is not None and not isinstance(selection, Sampled):
             raise UserError(f"{self.recipe.title} scores items and has no beams to keep apart; use Sampled, or rules such as AtMost")
         return top_k(model.score(batch), k, limits=limits, rules=rules, sampled=selection)
+
+    @property
+    def _search(self) -> Callable[..., RankedLists]:
+        """Beam search, with cold items judged by their codes but the last where the recipe gives them a share of the list."""
+        share = self.recipe.decoding.cold_share
+        if share == 0:
+            return beam_search
+        return partial(search_with_cold_items, codes=self.codes, cold=self.popularity == 0, share=share)
 
     def _most_popular(self, rows: int, k: int, limits: Limits, rules: Rules) -> RankedLists:
         scores = torch.from_numpy(self.popularity.astype(np.float32)).expand(rows, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,11 @@ class _Trial:
         recipe = self.recipe.with_settings(nested(values))
         shared = all(name.split(".")[0] not in DATA_SECTIONS for name in values)
         prepared = self.prepared if shared else prepare(recipe, self.data, seed=self.seed)
+        started = time.perf_counter()
         model, result = train_prepared(recipe, prepared, seed=self.seed)
+        seconds = time.perf_counter() - started
         recommender = build_recommender(recipe, self.data, prepared, model, result, seed=self.seed, command=self.command)
+        recommender.card["seconds"]["fit"] = seconds
         value = recommender.evaluate("validation").metrics[self.metric]
         if not self.best.exists() or value > load(self.best).card["tuned value"]:
             recommender.card["tuned value"] = value

@@ -60,7 +60,9 @@ def test_tune_stores_the_search_with_the_run(cli, shop: Path, tmp_path: Path) ->
     assert "model.regularisation = " in out or "the recipe's own settings" in out
     found = cli(*words, "--json").json
     assert found["search"]["done"] == 2
-    assert cli("card", "show", tmp_path / "run", "--json").json["search"]["space"]
+    card = cli("card", "show", tmp_path / "run", "--json").json
+    assert card["search"]["space"]
+    assert card["seconds"]["fit"] > 0
 
 
 def test_a_recipe_without_search_cannot_be_tuned(cli, shop: Path, tmp_path: Path) -> None:

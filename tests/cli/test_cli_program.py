@@ -14,8 +14,9 @@ from recsmith.cli import program
 from recsmith.cli.program import COMMANDS
 from recsmith.errors import DataError
 
-LATER = ("chat", "serve", "explain", "audit", "demo")
-LEAVES = [[name] for name in COMMANDS if name not in ("data", "card")] + [["data", "inspect"], ["data", "prepare"], ["card", "show"]]
+LATER = ("chat", "serve", "explain", "demo")
+BRANCHES = [["data", "inspect"], ["data", "prepare"], ["card", "show"], ["card", "check"], ["card", "pool"]]
+LEAVES = [[name] for name in COMMANDS if name not in ("data", "card")] + BRANCHES
 
 
 def test_help_is_fast_and_loads_nothing_heavy() -> None:

@@ -61,8 +61,10 @@ def test_expected_clicks_of_slates():
     assert found.protocol["ranking"] == "slates of 2 under the response model toy"
     with pytest.raises(UserError, match="size = 0"):
         evaluate_slates(fixed([[1]]), cases_of(1), respond, size=0, split="test", protocol={}, response_name="toy")
-    with pytest.raises(DataError, match=r"shape \[1, 3\], 0 to 1"):
+    with pytest.raises(DataError, match=r"slates for 1 cases have shape \(1, 2\); allowed: \[1, 3\]"):
         evaluate_slates(fixed([[1, 2]]), cases_of(1), respond, size=3, split="test", protocol={}, response_name="toy")
+    with pytest.raises(DataError, match="probabilities from 2 to 2; allowed: 0 to 1"):
+        evaluate_slates(fixed([[1]]), cases_of(1), lambda cases, items: items + 1.0, size=1, split="test", protocol={}, response_name="toy")
 
 
 def test_the_world_s_response_agrees_with_its_logged_clicks(small_world):

@@ -119,6 +119,13 @@ def test_answers_average_the_probabilities_of_the_segmentations() -> None:
     torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
 
 
+def test_pieces_are_learned_once() -> None:
+    model = make_model(walks())
+    before = model.rules.clone()
+    model.observe(Histories.from_rows([[20, 21]] * 40))
+    assert torch.equal(model.rules, before)
+
+
 def test_unknown_items_are_not_read() -> None:
     model = make_model(walks())
     torch.testing.assert_close(scores(model, [[1, -1, 2, -1]]), scores(model, [[1, 2]]))

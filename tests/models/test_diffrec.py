@@ -83,3 +83,12 @@ def test_settings_are_checked() -> None:
         DiffRecConfig.parse({"noise_low": 0.2, "noise_high": 0.1})
     with pytest.raises(ConfigError, match="`step_dim` = 7"):
         DiffRecConfig.parse({"step_dim": 7})
+
+
+def test_recent_events_count_more_in_t_diffrec() -> None:
+    model = DiffRec(SMALL.override(oldest_weight=0.5), items=12)
+    rows = model._rows(to_batch(Histories.from_rows([[1, 5, 7], [2], [], [3, 9, 3, 1, 4]])))
+    assert rows[0, [1, 5, 7]].tolist() == [0.5, 0.75, 1]
+    assert rows[1].sum() == rows[1, 2] == 1
+    assert rows[2].sum() == 0
+    assert rows[3, [3, 9, 1, 4]].tolist() == [0.75, 0.625, 0.875, 1]  # an item counts as its newest event does

@@ -112,6 +112,12 @@ def test_the_harm_sheet_has_six_rows_that_say_what_was_not_measured(content: Rep
     assert any("exposure of the maker" in what for what in fairness)
 
 
+def test_ties_shuffled_stand_beside_the_order_of_the_file(folders: list[Path]) -> None:
+    content = gather(folders[:2], tie_seed=4, resamples=100)
+    assert [run.evaluation.metrics["NDCG@10"] for run in content.shuffled] == [figure.mean for figure in content.comparison.figures]
+    assert "NDCG@10 where events of equal time change places" in Page(render(content)).text
+
+
 def test_data_are_checked(content: ReportContent, page: Page) -> None:
     found = {check.name: check for check in content.checks}
     assert found["held-out events in training"].passed is True

@@ -6,6 +6,7 @@ import random
 import resource
 import threading
 from collections.abc import Callable
+from http.client import HTTPException
 
 import pytest
 from tests.serving.conftest import ServerProcess
@@ -157,10 +158,8 @@ def _write(server: ServerProcess, name: str, stop: threading.Event, sent: list[s
                 client.add_events([{"user_id": name, "item_id": "i", "event_id": event} for event in ids])
                 acknowledged.extend(ids)
                 number += 1
-    except (OSError, ClientError, ConnectionError, ValueError):
-        return
-    except Exception as error:
-        assert type(error).__module__ == "http.client", error  # the connection broke in the middle of an answer
+    except (OSError, ClientError, ValueError, HTTPException):
+        return  # the server went away in the middle
 
 
 def test_a_full_disk_refuses_events_and_answers_go_on(serve: Callable[..., ServerProcess]) -> None:
@@ -169,11 +168,9 @@ def test_a_full_disk_refuses_events_and_answers_go_on(serve: Callable[..., Serve
 
     server = serve(prepare=little_space)
     with server.client() as client:
-        accepted = 0
+        accepted: list[int] = []
         with pytest.raises(ClientError, match="the store is not available") as refusal:
-            for number in range(200):
-                batch = [{"user_id": "x" * 200, "item_id": "y" * 200, "event_id": f"{number} {place}"} for place in range(100)]
-                accepted += client.add_events(batch)["accepted"]
+            _fill(client, accepted)
         assert (refusal.value.status, refusal.value.retry_after) == (503, 2.0)
         assert len(client.recommend("u00002", k=5)["items"]) == 5
     server.kill()
@@ -183,8 +180,14 @@ def test_a_full_disk_refuses_events_and_answers_go_on(serve: Callable[..., Serve
         total, after = 0, 0
         while page := client.feed(after=after, limit=1000)["events"]:
             total, after = total + len(page), page[-1]["seq"]
-        assert total == accepted
+        assert total == sum(accepted)
         assert client.add_event("x", "y") == {"accepted": 1, "duplicates": 0}
+
+
+def _fill(client: Client, accepted: list[int]) -> None:
+    for number in range(200):
+        batch = [{"user_id": "x" * 200, "item_id": "y" * 200, "event_id": f"{number} {place}"} for place in range(100)]
+        accepted.append(client.add_events(batch)["accepted"])
 
 
 def test_what_is_left_after_a_stop_and_a_start(serve: Callable[..., ServerProcess]) -> None:

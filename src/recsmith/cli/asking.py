@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Split = Annotated[Literal["test", "validation"], typer.Option("--split", help="Which held-out events to predict.")]
 Metric = Annotated[str, typer.Option("--metric", metavar="NAME", help="Any metric with a value per user, with its cutoff.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Processes to measure with; default: one per core and run.")]
+ShuffleTies = Annotated[int | None, typer.Option("--shuffle-ties", metavar="SEED", help="Also with events of equal time in random order.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again, even what was measured before.")]
 Force = Annotated[bool, typer.Option("--force", help="Show runs of different data or protocol too; they are marked.")]
 

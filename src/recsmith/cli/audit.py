@@ -37,6 +37,12 @@ def audit(
         Path | None,
         typer.Option("--answers", metavar="FILE", help="Recorded answers to questions in words: question, value, item_id, rank."),
     ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option("--values", metavar="A,B,…", help="For a run that reads words: what people say they are, one after the other."),
+    ] = None,
+    say: Annotated[str, typer.Option("--say", metavar="TEXT", help="How they say it.")] = "I am {value}.",
+    people: Annotated[int, typer.Option("--people", min=1, help="How many people are asked, drawn by lot.")] = 20,
     split: asking.Split = "test",
     seed: options.Seed = 0,
     as_json: options.Json = False,
@@ -45,7 +51,9 @@ def audit(
 
     Example: recsmith audit runs/tiger-world --attribute gender --items provider
 
-    Answers of a system that is asked in words, with and without the attribute: recsmith audit --attribute gender --answers answers.csv
+    A run that reads words, told nothing and told each value: recsmith audit runs/ranker --attribute gender --values "a woman,a man"
+
+    Answers of any other system to such questions: recsmith audit --attribute gender --answers answers.csv
     """
     from recsmith.errors import UserError
 
@@ -59,6 +67,7 @@ def audit(
         document |= {**facts, **found.as_dict()}
         if not as_json:
             _show(found, facts)
+        document["counterfactual"] = _told(run, attribute, values, say, people, split, seed, as_json)
     if answers is not None:
         from recsmith.audit import audit_answers, read_answers
 
@@ -68,6 +77,31 @@ def audit(
             _show_answers(recorded, attribute)
     if as_json:
         display.print_json(document)
+
+
+def _told(
+    run: Path, attribute: str, values: str | None, say: str, people: int, split: Any, seed: int, as_json: bool
+) -> dict[str, Any] | None:
+    """The run asked in words, where it reads any; None, with a note, where it was not."""
+    from recsmith.artifacts import open_folder, read_json
+    from recsmith.audit import audit_words
+    from recsmith.background import Background
+    from recsmith.models import MODELS
+    from recsmith.recommender import load
+    from recsmith.run_folder import RUN
+
+    name = read_json(open_folder(run, RUN) / "config.json")["model"]["name"]
+    if values is None:
+        if not hasattr(MODELS.get(name), "score_told"):
+            display.note("the model reads what people did, not who they are: no question can differ in the attribute alone")
+        else:
+            display.note(f"no question in words was asked; give --values, for example two ways to name a {attribute}")
+        return None
+    named = [value.strip() for value in values.split(",") if value.strip()]
+    found = audit_words(load(run), Background.of_run(run, part=split), named, template=say, people=people, seed=seed)
+    if not as_json:
+        _show_answers(found, attribute)
+    return {"values": named, "say": say, **found.as_dict()}
 
 
 def _of_run(
@@ -131,6 +165,10 @@ def _show_answers(found: CounterfactualAudit, attribute: str) -> None:
     display.print_table([attribute, *found.snsr, "95% interval of Jaccard", "no answer"], rows)
     for name in found.snsr:
         display.say(f"{name}: range (SNSR) {found.snsr[name]:.4f}, spread (SNSV) {found.snsv[name]:.4f}")
+    if found.noise is not None:
+        display.say(
+            f"the same question asked twice: Jaccard {found.noise['Jaccard']:.4f}; below it nothing can be blamed on the {attribute}"
+        )
     display.say(f"{found.questions:,} questions, first {found.k}; likest to no {attribute} at all: 1; least like it: {found.disadvantaged}")
 
 

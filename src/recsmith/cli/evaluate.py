@@ -30,9 +30,7 @@ def evaluate(
             "--protocol", metavar="NAME[:KEY=VALUE,…]", help="Another cut of the log; refused where a run trained on its targets."
         ),
     ] = None,
-    shuffle_ties: Annotated[
-        int | None, typer.Option("--shuffle-ties", metavar="SEED", help="Also with events of equal time in random order.")
-    ] = None,
+    shuffle_ties: asking.ShuffleTies = None,
     jobs: asking.Jobs = None,
     fresh: asking.Fresh = False,
     force: Annotated[bool, typer.Option("--force", help="Ask even about events that a run was trained on; marked.")] = False,

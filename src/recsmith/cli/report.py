@@ -34,6 +34,7 @@ def report(
         str | None, typer.Option("--metric", metavar="NAME", help="Any metric with a value per user, with its cutoff; default: NDCG@10.")
     ] = None,
     split: asking.Split = "test",
+    shuffle_ties: asking.ShuffleTies = None,
     jobs: asking.Jobs = None,
     force: asking.Force = False,
     seed: options.Seed = 0,
@@ -58,7 +59,7 @@ def report(
     if table:
         content = _of_tables(table, data, columns, table_columns, protocol, asked)
     else:
-        content = _of_runs(runs or [], data, columns, jobs, force, asked)
+        content = _of_runs(runs or [], data, columns, jobs, asked | {"force": force, "tie_seed": shuffle_ties})
     path = write_report(content, out)
     wrong = [check.name for check in content.checks if check.passed is False]
     if as_json:
@@ -83,11 +84,9 @@ def _of_tables(
     return gather_tables(tables, source, protocol=asking.parse_protocol(protocol), columns=named, **asked)
 
 
-def _of_runs(
-    runs: list[Path], data: str | None, columns: str | None, jobs: int | None, force: bool, asked: dict[str, Any]
-) -> ReportContent:
+def _of_runs(runs: list[Path], data: str | None, columns: str | None, jobs: int | None, asked: dict[str, Any]) -> ReportContent:
     from recsmith.report import gather
 
     users = asking.users_of(runs[0], data, columns)
     with display.showing_progress() as progress:
-        return gather(runs, users=users, force=force, jobs=asking.processes(jobs, len(runs)), progress=progress, **asked)
+        return gather(runs, users=users, jobs=asking.processes(jobs, len(runs)), progress=progress, **asked)

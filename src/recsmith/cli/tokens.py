@@ -138,6 +138,7 @@ def migrate(
     run: options.Run,
     items: CurrentItems,
     keep: Annotated[float, typer.Option("--keep", min=0, help="Share by which an item's error may grow so that it keeps its id.")] = 0.1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Learn the codebooks from nothing: fits better, keeps few ids.")] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the migrated run there instead of over RUN.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -153,7 +154,7 @@ def migrate(
 
     state = read_run(run)
     with display.showing_progress() as progress:
-        migrated, facts = migrate_tokens(state, read_catalogue(items), keep=keep, progress=progress)
+        migrated, facts = migrate_tokens(state, read_catalogue(items), keep=keep, start="fresh" if fresh else "old", progress=progress)
     facts = {"run": str(write_version(run, migrated, out=out)), **facts}
     if as_json:
         display.print_json(facts)

@@ -11,14 +11,15 @@ from recsmith.protocols import RankedLists
 
 def select_top(scores: Tensor, k: int) -> Tensor:
     """Positions of the k largest of each row `[row, n]`, in *ascending position* `[row, k]`; ties take the smaller position."""
-    values, index = scores.topk(k, dim=1)
-    index = index.sort(dim=1).values
-    if k == 0 or k == scores.shape[1]:
-        return index
-    threshold = values[:, -1:]
-    crowded = ((scores >= threshold).count_nonzero(dim=1) > k) & (threshold[:, 0] > -torch.inf)
+    if k == 0 or k >= scores.shape[1]:
+        return torch.arange(k, device=scores.device).expand(len(scores), k)
+    values, index = scores.topk(k + 1, dim=1)
+    threshold = values[:, k - 1 : k]
+    crowded = (threshold == values[:, k:]) & (threshold > -torch.inf)
+    index = index[:, :k].sort(dim=1).values
     if crowded.any():
-        index[crowded] = _first_of_ties(scores[crowded], threshold[crowded], k)
+        rows = crowded[:, 0]
+        index[rows] = _first_of_ties(scores[rows], threshold[rows], k)
     return index
 
 

@@ -22,14 +22,11 @@ def top_k(scores: Tensor, k: int, *, limits: Limits = NO_LIMITS, rules: Rules = 
     Exact, also where several items tie for the last place. Items with score -inf are never answered; rows with fewer than k
     items left end in item -1 with score -inf. `rules` (see `recsmith.decoding.rules`), one for all rows or one each, hold exactly;
     boosts are in the scores that are answered. `sampled` draws k items by the softmax of their scores instead; the lists then hold
-    log-probabilities (see `recsmith.decoding.sampling`). Raises `UserError` when a score is NaN, `ValueError` when limits or rules
+    log-probabilities (see `recsmith.decoding.sampling`). Raises `UserError` when a score that counts is NaN, `ValueError` when limits or rules
     do not fit.
     """
     if k < 1:
         raise ValueError(f"k = {k} items cannot be answered; ask for at least 1")
-    if scores.isnan().any():
-        rows = int(scores.isnan().any(dim=1).sum())
-        raise UserError(f"the scores of {rows} of {len(scores)} rows are NaN; the model diverged: lower its learning rate and fit again")
     drawn = None if sampled is None else sampled.begin()
     sets, which = distinct_rules(rules, len(scores))
     if not any(rule is not None and rule.shapes_lists for rule in sets):
@@ -50,7 +47,11 @@ def _best(scores: Tensor, k: int, limits: Limits, rules: Rules, drawn: Sampled |
     if drawn is not None:
         keys, values = sampled_scores(values, drawn)
     index = select_top(keys, min(k, scores.shape[1]))
-    ordered, order = keys.gather(1, index).sort(dim=1, descending=True, stable=True)
+    chosen = keys.gather(1, index)
+    if chosen.isnan().any():
+        rows = int(chosen.isnan().any(dim=1).sum())
+        raise UserError(f"the scores of {rows} of {len(scores)} rows are NaN; the model diverged: lower its learning rate and fit again")
+    ordered, order = chosen.sort(dim=1, descending=True, stable=True)
     index = index.gather(1, order)
     return Found(index, ordered, ordered if drawn is None else values.gather(1, index))
 

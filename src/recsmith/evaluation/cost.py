@@ -19,6 +19,8 @@ CORE_WATTS = 12.0
 """Power of one busy processor core unless said otherwise (Lannelongue et al. 2021, mean of common processors)."""
 MEMORY_WATTS_PER_GB = 0.3725
 """Power of a gigabyte of memory (Lannelongue et al. 2021)."""
+GPU_WATTS = 300.0
+"""Power of one busy GPU unless said otherwise: a common board limit; give that of the card at hand."""
 OVERHEAD = 1.67
 """Power of cooling and the rest of a data centre over that of the computers (PUE; Lannelongue et al. 2021, world mean)."""
 
@@ -38,7 +40,7 @@ def energy_estimate(
     wall_seconds: float,
     memory_gb: float,
     gpu_seconds: float = 0.0,
-    gpu_watts: float = 0.0,
+    gpu_watts: float = GPU_WATTS,
     core_watts: float = CORE_WATTS,
     overhead: float = OVERHEAD,
 ) -> Energy:
@@ -83,7 +85,7 @@ class CostMeter:
     meter.cost.seconds
     """
 
-    def __init__(self, *, core_watts: float = CORE_WATTS, gpu_watts: float = 0.0) -> None:
+    def __init__(self, *, core_watts: float = CORE_WATTS, gpu_watts: float = GPU_WATTS) -> None:
         self._watts = {"core_watts": core_watts, "gpu_watts": gpu_watts}
         self._cost: Cost | None = None
 

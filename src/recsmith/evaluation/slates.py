@@ -51,9 +51,11 @@ def evaluate_slates(
         rows = np.arange(start, min(start + batch_size, len(cases)))
         asked = cases.take(rows)
         items = answer(asked, size).items
-        clicks = respond(asked, items) if items.shape == (len(rows), size) else items
-        if clicks.shape != (len(rows), size) or not ((clicks >= 0) & (clicks <= 1)).all():
-            raise DataError(f"slates for {len(rows)} cases need items and click probabilities of shape [{len(rows)}, {size}], 0 to 1")
+        _require_shape(items, len(rows), size, "slates")
+        clicks = respond(asked, items)
+        _require_shape(clicks, len(rows), size, "click probabilities")
+        if not ((clicks >= 0) & (clicks <= 1)).all():
+            raise DataError(f"the response model gives probabilities from {clicks.min():g} to {clicks.max():g}; allowed: 0 to 1")
         probabilities[rows] = np.where(items >= 0, clicks, 0.0)
     expected = probabilities.sum(axis=1)
     ranks = probabilities @ np.arange(1, size + 1)
@@ -66,6 +68,11 @@ def evaluate_slates(
     described = identified({**protocol, "ranking": f"slates of {size} under the response model {response_name}"})
     metrics = {name: float(np.nanmean(values)) if not np.isnan(values).all() else float("nan") for name, values in per_case.items()}
     return Evaluation(metrics, per_case, split, described, perf_counter() - started, len(cases))
+
+
+def _require_shape(array: np.ndarray, cases: int, size: int, what: str) -> None:
+    if array.shape != (cases, size):
+        raise DataError(f"the {what} for {cases} cases have shape {array.shape}; allowed: [{cases}, {size}]")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -13,6 +13,8 @@ from recsmith.data import ItemCodes
 from recsmith.errors import UserError
 from recsmith.protocols import Progress
 
+Start = Literal["old", "fresh"]
+"""Where new codebooks begin: at the old ones, or at nothing."""
 LARGEST_MATCHING = 4_096
 """Codes of a level up to which the best numbering is found exactly; with more, the largest overlaps are matched first."""
 
@@ -27,6 +29,18 @@ class RenumberableTokenizer(Protocol):
 
     def assign(self, vectors: np.ndarray, *, taken: ItemCodes) -> ItemCodes:
         """As for every item tokenizer."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """As for every item tokenizer."""
+        ...
+
+    def refit(self, vectors: np.ndarray) -> None:
+        """Move the codebooks to these vectors `[item, dim]` from where they are."""
+        ...
+
+    def turn(self, rotation: np.ndarray) -> None:
+        """Multiply all vectors to come by `rotation` `[dim, dim]` first."""
         ...
 
     def renumber(self, orders: Sequence[np.ndarray]) -> None:
@@ -55,13 +69,15 @@ def migrate_codes(
     vectors: np.ndarray,
     *,
     fit_on: np.ndarray,
+    start: Start = "old",
     keep: float = 0.1,
-    seed: int,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Migration:
-    """Fit `tokenizer` on the rows `fit_on` (int64) of `vectors` `[item, dim]`, whose first `len(old)` rows are the items of `old`.
+    """New codebooks from the rows `fit_on` (int64) of `vectors` `[item, dim]`, whose first `len(old)` rows are the items of `old`.
 
-    1. The new codes of each level are numbered so that most items find their old number again (a maximum matching by shared items).
+    1. `start="old"`: the fitted `tokenizer` moves its codebooks from where they are. `start="fresh"`: it learns them from nothing, and
+       the codes of each level are numbered so that most items find their old number again (a maximum matching by shared items).
     2. An old item keeps its codes, collision code included, where its error under the new codebooks is at most 1 + `keep` times
        that of the codes it would get now. With `keep` = 0 only items that would not move anyway stay.
     3. The others and the new items get codes beside them.
@@ -71,15 +87,10 @@ def migrate_codes(
     """
     if not 0 <= keep < float("inf"):
         raise UserError(f"keep = {keep!r} does not work; give the share by which an item's error may grow, 0 or more")
-    fitted = tokenizer.fit(vectors[fit_on], seed=seed, progress=progress)
-    if fitted.sizes[:-1] != old.sizes[:-1]:
-        raise UserError(
-            f"new codebooks on {len(fit_on)} items have {fitted.sizes[:-1]} codes, the old ones {old.sizes[:-1]}: the catalogue has become "
-            "too small for them; fit the recipe again"
-        )
-    known = fit_on < len(old)
-    pairs = old.table[fit_on[known], :-1], fitted.table[known, :-1]
-    tokenizer.renumber([matched_numbers(*columns, size) for *columns, size in zip(pairs[0].T, pairs[1].T, old.sizes)])
+    if start == "old":
+        tokenizer.refit(vectors[fit_on])
+    else:
+        _fit_anew(tokenizer, old, vectors, fit_on, seed=seed, progress=progress)
     nearest = tokenizer.assign(vectors, taken=ItemCodes(old.table[:0], (*old.sizes[:-1], len(vectors)))).table[:, :-1]
     best = tokenizer.errors(vectors, nearest)
     staying = tokenizer.errors(vectors[: len(old)], old.table[:, :-1])
@@ -96,6 +107,26 @@ def migrate_codes(
         "error_if_none_were_kept": float(best.mean()),
     }
     return Migration(ItemCodes(table, old.sizes), kept, figures)
+
+
+def _fit_anew(
+    tokenizer: RenumberableTokenizer, old: ItemCodes, vectors: np.ndarray, fit_on: np.ndarray, *, seed: int, progress: Progress | None
+) -> None:
+    fitted = tokenizer.fit(vectors[fit_on], seed=seed, progress=progress)
+    if fitted.sizes[:-1] != old.sizes[:-1]:
+        raise UserError(
+            f"new codebooks on {len(fit_on)} items have {fitted.sizes[:-1]} codes, the old ones {old.sizes[:-1]}: the catalogue has become "
+            "too small for them; fit the recipe again"
+        )
+    known = fit_on < len(old)
+    before, after = old.table[fit_on[known], :-1], fitted.table[known, :-1]
+    tokenizer.renumber([matched_numbers(*columns) for columns in zip(before.T, after.T, old.sizes[:-1], strict=True)])
+
+
+def rotation_between(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The rotation float32 `[dim, dim]` that brings `vectors` closest to `others`, both `[item, dim]` (Procrustes: Schönemann, 1966)."""
+    left, _, right = np.linalg.svd(vectors.T.astype(np.float64) @ others.astype(np.float64))
+    return (left @ right).astype(np.float32)
 
 
 def matched_numbers(old: np.ndarray, new: np.ndarray, size: int) -> np.ndarray:

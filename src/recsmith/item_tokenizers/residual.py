@@ -20,7 +20,7 @@ from recsmith.errors import ArtifactError, UserError
 from recsmith.item_tokenizers.collisions import assign_new, spread_collisions, with_collision_level
 from recsmith.item_tokenizers.figures import code_figures
 from recsmith.item_tokenizers.vectors import checked_vectors
-from recsmith.nn.quantizers import residual_codes
+from recsmith.nn.quantizers import kmeans, residual_codes
 from recsmith.protocols import Progress
 
 _ITEMS_PER_CODE = 4
@@ -55,6 +55,7 @@ class ResidualTokenizer(ABC):
         self.config: Any = self.Config() if config is None else config
         self._codebooks: list[Tensor] = []
         self._dim = 0
+        self._turn: Tensor | None = None
         self._figures: dict[str, Any] = {}
 
     @abstractmethod
@@ -82,6 +83,7 @@ class ResidualTokenizer(ABC):
         Raises `DataError` for vectors that are not finite or not a non-empty table.
         """
         started = time.perf_counter()
+        self._turn = None
         x = self._prepared(vectors)
         sizes, notes = self._sizes(x)
         self._dim = x.shape[1]
@@ -124,6 +126,8 @@ class ResidualTokenizer(ABC):
         """Codebooks `codebook.<level>` float32 `[size, latent]`, what leads to their space, and the figures (JSON, as bytes)."""
         self._require_fitted()
         tensors = {f"codebook.{level}": codebook for level, codebook in enumerate(self._codebooks)} | self._learned()
+        if self._turn is not None:
+            tensors["turn"] = self._turn
         state = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
         state["dim"] = np.array([self._dim], dtype=np.int64)
         state["figures"] = np.frombuffer(json.dumps(self._figures).encode(), dtype=np.uint8).copy()
@@ -138,12 +142,36 @@ class ResidualTokenizer(ABC):
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
         self._codebooks = [tensors.pop(name) for name in names]
         self._dim = int(tensors.pop("dim"))
+        self._turn = tensors.pop("turn", None)
         self._figures = json.loads(bytes(tensors.pop("figures").tolist()))
         self._restore(tensors)
 
     def figures(self) -> dict[str, Any]:
         """Figures of the last fit: those of `code_figures`, and `quantization_error`, the share of the variance that the codes miss."""
         return dict(self._figures)
+
+    def refit(self, vectors: np.ndarray, *, iterations: int = 10) -> None:
+        """Move the codebooks to the vectors `[item, dim]` from where they are, level after level by k-means; codes keep their meaning.
+
+        The space of the codebooks stays as it is (axes, networks). Raises `UserError` when there are fewer items than codes.
+        """
+        self._require_fitted()
+        residual = self._latent(self._prepared(vectors, dim=self._dim))
+        largest = max(map(len, self._codebooks))
+        if len(residual) < largest:
+            raise UserError(f"{len(residual)} items are too few for codebooks of {largest} codes; fit the recipe again")
+        for level, codebook in enumerate(self._codebooks):
+            used = codebook.any(0)  # the numbers of a product quantizer's part; all of them elsewhere
+            moved = torch.zeros_like(codebook)
+            moved[:, used], assignment = kmeans(residual[:, used], len(codebook), seed=0, iterations=iterations, start=codebook[:, used])
+            residual = residual - moved[assignment]
+            self._codebooks[level] = moved
+
+    def turn(self, rotation: np.ndarray) -> None:
+        """Multiply all vectors to come by `rotation` `[dim, dim]` first: for an encoder whose space is another than when it was fitted."""
+        self._require_fitted()
+        turned = torch.from_numpy(np.asarray(rotation, dtype=np.float32))
+        self._turn = turned if self._turn is None else turned @ self._turn
 
     def renumber(self, orders: Sequence[np.ndarray]) -> None:
         """Code c of level l is `orders[l][c]` from now on; each order is a permutation int64 `[size]`."""
@@ -172,6 +200,7 @@ class ResidualTokenizer(ABC):
 
     def _prepared(self, vectors: np.ndarray, *, dim: int | None = None) -> Tensor:
         x = torch.from_numpy(checked_vectors(vectors, dim=dim))
+        x = x if self._turn is None else x @ self._turn
         return torch.nn.functional.normalize(x, dim=1) if self.config.normalise == "unit" else x
 
     def _sizes(self, vectors: Tensor) -> tuple[list[int], list[str]]:

@@ -40,6 +40,7 @@ MODELS = Registry(
         "vqrec": "recsmith.models.vqrec:Vqrec",
         "liked-items": "recsmith.models.liked_items:LikedItems",
         "tcf": "recsmith.models.tcf:Tcf",
+        "rlmrec": "recsmith.models.rlmrec:Rlmrec",
     },
 )
 

@@ -113,7 +113,12 @@ class ActionPiece(nn.Module):
 
     @torch.no_grad()
     def observe(self, histories: Histories) -> None:
-        """Learn the merge rules from the training histories; events of unknown items (-1) are left out."""
+        """Learn the merge rules from the training histories; events of unknown items (-1) are left out.
+
+        Rules that are there stay, because the vectors of the pieces belong to them: an update goes on with the pieces it has.
+        """
+        if (self.rules >= 0).any():
+            return
         known = histories.where(histories.values >= 0)
         codes = self.item_codes.cpu()[torch.from_numpy(known.values)]
         offsets = torch.from_numpy(known.offsets) * len(self.sizes)

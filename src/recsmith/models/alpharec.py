@@ -104,19 +104,14 @@ class Alpharec(nn.Module):
 
     def _item_tables(self) -> Tensor:
         """The items after 0 … `layers` steps over the graph, `[step, item, dim]`."""
-        count = len(self.texts.values)
         with torch.autocast(self.texts.values.device.type, enabled=False):
             if self.ids is not None:
-                items, people = [self.ids.weight], self.graph.mean_of_items(self.ids.weight)
+                items, people = self.ids.weight, self.graph.mean_of_items(self.ids.weight)
             else:
                 # the mean of texts commutes with the first layer, which is linear: so the long vectors are read once
                 widened = self.network[0](self.texts.values)
-                items, people = [self.network[1:](widened)], self.network[1:](self.graph.mean_of_items(widened))
-            for _ in range(self.config.layers):
-                following = self.graph.to_items(people, count)
-                people = self.graph.to_people(items[-1])
-                items.append(following)
-            return torch.stack(items)
+                items, people = self.network[1:](widened), self.network[1:](self.graph.mean_of_items(widened))
+            return self.graph.steps(items, people, layers=self.config.layers)
 
     def _people(self, items: Tensor, offsets: Tensor, tables: Tensor) -> Tensor:
         """The people behind packed rows, `[batch, dim]`."""

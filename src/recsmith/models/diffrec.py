@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsmith.config import Config
-from recsmith.nn.bags import distinct
 from recsmith.nn.diffusion import GaussianDiffusion, StepSampler, linear_variance, step_embedding
-from recsmith.nn.packed import row_ids
+from recsmith.nn.packed import reversed_positions, row_ids
 from recsmith.protocols import HistoryBatch
 
 
@@ -40,6 +39,8 @@ class DiffRecConfig(Config):
     """Weigh each step by the drop in its ratio of signal to noise, as the evidence lower bound does; otherwise all alike."""
     importance: bool = True
     """Draw steps with larger losses more often."""
+    oldest_weight: float = Field(default=1.0, ge=0, le=1)
+    """What the oldest event of a history counts in its row, rising evenly to 1 for the newest; below 1 this is T-DiffRec."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -51,14 +52,15 @@ class DiffRecConfig(Config):
 class DiffRec(nn.Module):
     """Adds a little Gaussian noise to the 0/1 row of a person's items, step by step, and learns to undo it.
 
-    Paper: Wang, Xu, Feng, Lin, He & Chua, "Diffusion Recommender Model", SIGIR 2023 (DiffRec, without its latent and temporal variants).
-    The network predicts the clean row from a noisy one and the step; to answer, the history's row itself enters at the last step and
-    goes back through the means of all posterior steps, without noise, so that answers are the same every time.
+    Paper: Wang, Xu, Feng, Lin, He & Chua, "Diffusion Recommender Model", SIGIR 2023: DiffRec, and with `oldest_weight` below 1
+    T-DiffRec, in which recent events count more. The network predicts the clean row from a noisy one and the step; to answer, the
+    history's row itself enters at the last step and goes back through the means of all posterior steps, without noise, so that
+    answers are the same every time.
 
     Deviations: the answer starts from the row without noise (the paper's T' = 0). The weights of the steps are divided by their mean,
     which changes the size of the loss but not its minimum; losses for drawing steps are remembered as running means per step instead of
-    the last ten. Rows are dense inside a batch, as noise is: `[batch, item]` and up to six arrays like it in training. The latent and
-    temporal variants are not here.
+    the last ten. Rows are dense inside a batch, as noise is: `[batch, item]` and up to six arrays like it in training. The latent
+    variant is not here.
     """
 
     Config: ClassVar[type[DiffRecConfig]] = DiffRecConfig
@@ -102,11 +104,15 @@ class DiffRec(nn.Module):
         return current
 
     def _rows(self, batch: HistoryBatch) -> Tensor:
-        """The batch's 0/1 rows, `[batch, item]`."""
-        items, offsets = distinct(batch.items, batch.offsets, size=self.items)
-        rows = torch.zeros(len(batch), self.items, dtype=self.step.weight.dtype, device=items.device)
-        rows[row_ids(offsets, tokens=len(items)), items] = 1
-        return rows
+        """The batch's rows, `[batch, item]`: 0 or 1, or what the newest event of each item counts."""
+        tokens, dtype = len(batch.items), self.step.weight.dtype
+        owners = row_ids(batch.offsets, tokens=tokens)
+        counts = torch.ones(tokens, dtype=dtype, device=batch.items.device)
+        if self.config.oldest_weight < 1:
+            age = reversed_positions(batch.offsets, tokens=tokens) / (batch.offsets.diff() - 1).clamp(min=1)[owners]
+            counts = 1 - (1 - self.config.oldest_weight) * age.to(dtype)
+        rows = torch.zeros(len(batch) * self.items, dtype=dtype, device=batch.items.device)
+        return rows.scatter_reduce(0, owners * self.items + batch.items, counts, "amax").view(len(batch), self.items)
 
     def _restore(self, noisy: Tensor, steps: Tensor) -> Tensor:
         """Noisy rows `[batch, item]` and their steps `[batch]` → the clean rows they seem to come from."""

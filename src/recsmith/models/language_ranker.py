@@ -97,6 +97,10 @@ class LanguageRanker(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: candidates in the ranker's order above everything else in the retriever's order."""
+        return self.score_told(batch, [""] * len(batch))
+
+    def score_told(self, batch: HistoryBatch, words: Sequence[str]) -> Tensor:
+        """As `score`, when each person also says something in their own words, one text per row ("" for nothing)."""
         if len(self.table) != self.items:
             raise DataError("the language ranker has read no item texts; fit it on data with a catalogue")
         scores = self.retriever.score(batch)  # type: ignore[operator]
@@ -107,11 +111,16 @@ class LanguageRanker(nn.Module):
             return places
         candidates = _candidates(scores, rows, min(self.config.candidates, self.items))
         histories = [rows[row][-self.config.max_history :].tolist() for row in known]
-        ranked = self._rank([self._case(history, candidates[row]) for history, row in zip(histories, known, strict=True)])
+        ranked = self._rank([self._case(history, candidates[row], words[row]) for history, row in zip(histories, known, strict=True)])
         for row, order in zip(known, ranked.orders, strict=True):
             ordered = torch.tensor([candidates[row][place] for place in order], dtype=torch.int64, device=scores.device)
             places[row, ordered] = torch.arange(len(ordered), 0, -1, dtype=places.dtype, device=scores.device)
         return places
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether somebody's own words can change the answer: there is a language model to read them."""
+        return self._backend is not None or self.config.backend.kind != "none"
 
     def figures(self) -> dict[str, Any]:
         """Which backend spoke, what it was asked and cost, and means of the ranker's own figures over all cases asked about."""
@@ -122,9 +131,9 @@ class LanguageRanker(nn.Module):
         means = {name: sum(count * figures.get(name, 0.0) for count, figures in self._figures) / max(1, cases) for name in sorted(names)}
         return {"ranker": self.config.ranker, **spoke, "cases": cases, **means}
 
-    def _case(self, history: list[int], candidates: list[int]) -> RankCase:
+    def _case(self, history: list[int], candidates: list[int], words: str) -> RankCase:
         texts = self.table.texts
-        return RankCase([texts[item] for item in history], [texts[item] for item in candidates])
+        return RankCase([texts[item] for item in history], [texts[item] for item in candidates], words)
 
     def _rank(self, cases: list[RankCase]) -> Ranked:
         asker = self._asker or self._make_asker()

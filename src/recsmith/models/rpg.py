@@ -24,7 +24,7 @@ from recsmith.protocols import HistoryBatch
 class RpgConfig(Config):
     """Size, regularisation and sharpness of RPG; the defaults fit two CPU cores."""
 
-    dim: int = Field(128, ge=1)
+    dim: int = Field(64, ge=1)
     """Width of code vectors and hidden states (paper: 448)."""
     layers: int = Field(2, ge=1)
     """Transformer blocks."""
@@ -32,18 +32,18 @@ class RpgConfig(Config):
     """Attention heads; must divide `dim`."""
     hidden: int = Field(256, ge=1)
     """Width of the feed-forward layers (paper: 1024)."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of values dropped in the input."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of values dropped in the input (paper: .5)."""
     block_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of values dropped in the two parts of each block."""
-    attention_dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of attention weights dropped."""
+    attention_dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of attention weights dropped (paper: .5)."""
     max_history: int = Field(50, ge=1)
     """Events of a history that are read, counted from its end."""
-    norm: Literal["pre", "post"] = "post"
+    norm: Literal["pre", "post"] = "pre"
     """Layer norm before or after each part of a block."""
-    temperature: float = Field(0.07, gt=0)
-    """Divisor of the cosine between a prediction and a code; smaller is sharper."""
+    temperature: float = Field(0.2, gt=0)
+    """Divisor of the cosine between a prediction and a code (paper: .03 to .07 at width 448); narrow vectors need more of it."""
     levels_per_step: int = Field(0, ge=0)
     """Levels, drawn anew for each step, whose loss is taken; 0 takes all, as in the paper, fewer train faster."""
     search: Literal["exact", "graph"] = "exact"
@@ -76,7 +76,7 @@ class Rpg(nn.Module):
     made of the learned vectors when the model first answers, and again after training went on.
 
     Deviations from the paper: the collision level is predicted like any other, so that items with equal learned codes differ; the
-    size is a CPU's by default, and a step may take the loss of a few levels only; blocks are post-norm by default; no padding; a learned
+    size is a CPU's by default, and a step may take the loss of a few levels only; no padding; a learned
     start vector stands for the empty history and is trained to predict first items; the walk starts from items spread evenly over
     the catalogue instead of random ones, and everything that it met may be answered.
     """

@@ -46,6 +46,15 @@ class InteractionGraph(nn.Module):
         """`[item, dim]` → `[row, dim]`: sums over each person's items, divided by the roots of both degrees."""
         return torch.sparse.mm(self._matrix(len(table)), table)
 
+    def steps(self, items: Tensor, people: Tensor, *, layers: int) -> Tensor:
+        """The items after 0 … `layers` steps of propagation from `items` `[item, dim]` and `people` `[row, dim]`, `[step, item, dim]`."""
+        found = [items]
+        for _ in range(layers):
+            following = self.to_items(people, len(items))
+            people = self.to_people(found[-1])
+            found.append(following)
+        return torch.stack(found)
+
     def mean_of_items(self, table: Tensor) -> Tensor:
         """`[item, dim]` → the mean over each person's items, `[row, dim]`."""
         persons = torch.bincount(self.rows, minlength=self.people).clamp(min=1).float()

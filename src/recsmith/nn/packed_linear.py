@@ -20,12 +20,12 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, weights: Weights) -> None:
         super().__init__()
         self.dtype = torch.bfloat16 if weights == "bf16" else torch.float32
-        self.weight, self.in_features, self.out_features = linear.weight, linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(self.dtype))
-        self._bias = None if linear.bias is None else linear.bias.detach().to(self.dtype)
+        self._added = None if linear.bias is None else linear.bias.detach().to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._packed, self._bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._packed, self._added, "none", [], "")
 
 
 def can_pack() -> bool:

@@ -30,15 +30,15 @@ def nearest(x: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(indices), torch.cat(distances)
 
 
-def kmeans(x: Tensor, k: int, *, seed: int, iterations: int = 25) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm from a k-means++ start (Arthur and Vassilvitskii, 2007), the same for the same seed.
+def kmeans(x: Tensor, k: int, *, seed: int, iterations: int = 25, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm from a k-means++ start (Arthur and Vassilvitskii, 2007), or from centroids `start`; the same for the same seed.
 
     Takes `x` `[row, dim]` with at least k rows; returns centroids `[k, dim]` and the assignment int64 `[row]`. A centroid that loses
     all its rows moves to a row that is farthest from its own. With fewer than k distinct rows some centroids stay unused.
     """
     if not 1 <= k <= len(x):
         raise ValueError(f"k-means with k = {k} needs 1 ≤ k ≤ {len(x)} rows")
-    centroids = _plus_plus(x, k, torch.Generator().manual_seed(seed))
+    centroids = _plus_plus(x, k, torch.Generator().manual_seed(seed)) if start is None else start
     assignment, distances = nearest(x, centroids)
     for _ in range(iterations):
         centroids = _means(x, assignment, distances, centroids)

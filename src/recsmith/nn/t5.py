@@ -260,13 +260,14 @@ class Decoder(nn.Module):
 
     def step(self, x: Tensor, state: DecoderState, parents: Tensor | None) -> tuple[Tensor, DecoderState]:
         """One code further: embedded last codes `[batch, beam, d]` → `[batch, beam, d]`; `parents` `[batch, beam]` reorders the past."""
-        past = []
+        past: list[list[Tensor]] = []
+        bias = self._past_bias(1 + len(state.past[0]) if state.past else 1)
         for number, layer in enumerate(cast("list[DecoderLayer]", self.layers)):
             query, *new = layer.attention.project(x).unbind(2)
             stored = [] if parents is None else [_reorder(level, parents) for level in state.past[number]]
             stored.append(torch.stack(new, dim=2))
             past.append(stored)
-            x = layer.attention.close(x, _mix_past(query, stored, self._past_bias(len(stored))))
+            x = layer.attention.close(x, _mix_past(query, stored, bias))
             asked = layer.cross.queries(x).transpose(1, 2)
             x = layer.cross.close(x, attend(asked, *state.memory[number], state.hidden, 0.0).transpose(1, 2))
             x = layer.feed_forward(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,8 @@ class ReportContent:
     names: tuple[str, ...]
     """What each run is called on the page."""
     checks: tuple[LeakCheck, ...]
+    shuffled: tuple[MeasuredRun, ...]
+    """The runs with events of equal time in random order; empty where that was not asked for."""
     by_case: tuple[int, ...]
     """Places of the runs that have the first run's cases: those of which groups, curves and people speak."""
     groupings: tuple[Grouping, ...]
@@ -70,13 +72,15 @@ def gather(
     split: Literal["test", "validation"] = "test",
     force: bool = False,
     users: pl.DataFrame | None = None,
+    tie_seed: int | None = None,
     jobs: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> ReportContent:
-    """Measure the runs, or read what was measured before. `users` says what is known about people (`user_id` and attributes).
+    """Measure the runs, or read what was measured before. `users` says what is known about people (`user_id` and attributes); with
+    `tie_seed` the figures stand beside those with events of equal time in random order.
 
     Raises what `recsmith.comparison.compare_runs` raises; one run alone is allowed.
     """
@@ -84,9 +88,12 @@ def gather(
         raise UserError("a report needs a run or a table; give folders that `recsmith run` wrote, or --table FILE with --data PATH")
     if len(folders) > 1:
         require_comparable(folders, force=force)
-    measured = measure_all(folders, Question(split=split, force=force), jobs=jobs, progress=progress)
+    question = Question(split=split, force=force)
+    measured = measure_all(folders, question, jobs=jobs, progress=progress)
+    shuffled = [] if tie_seed is None else measure_all(folders, question.shuffled(tie_seed), jobs=jobs, progress=progress)
     background = Background.of_run(folders[0], part=split, users=users)
-    return _content(marked(measured, force=force), background, metric, resamples, seed, command)
+    content = _content(marked(measured, force=force), background, metric, resamples, seed, command)
+    return replace(content, shuffled=tuple(shuffled))
 
 
 def gather_tables(
@@ -127,6 +134,7 @@ def _content(
         comparison=comparison,
         names=tuple(names),
         checks=runs[0].evaluation.checks,
+        shuffled=(),
         by_case=by_case,
         groupings=grouped,
         trained_curve=trained,

@@ -37,7 +37,8 @@ def figures(content: ReportContent) -> str:
     caption = f"{comparison.metric} on the {comparison.split} part, with {level}s"
     alt = "; ".join(_with_interval(content, place) for place in range(len(names)))
     plot = markup.picture(interval_plot(comparison, names), alt=alt, caption="The metric of each system with its interval.")
-    return "\n".join([markup.table(caption, headings, rows), markup.paragraph(how), plot, _other_metrics(content)])
+    table = markup.table(caption, headings, rows)
+    return "\n".join([table, markup.paragraph(how), *_shuffled(content), plot, _other_metrics(content)])
 
 
 def cost(content: ReportContent) -> str:
@@ -145,6 +146,18 @@ def _grouping(content: ReportContent, grouping: Grouping) -> str:
             markup.table(f"{metric} by {grouping.name}", ["Group", "People", *names], rows),
         ]
     )
+
+
+def _shuffled(content: ReportContent) -> list[str]:
+    """The metric with ties in random order, beside the stable order."""
+    if not content.shuffled:
+        return []
+    metric = content.comparison.metric
+    pairs = zip(content.names, content.comparison.figures, content.shuffled, strict=True)
+    rows = [[name, figure.mean, run.evaluation.metrics[metric], run.evaluation.cases] for name, figure, run in pairs]
+    notes = list(dict.fromkeys(note for run in content.shuffled for note in run.notes))
+    table = markup.table(f"{metric} where events of equal time change places", ["System", "Order of the file", "Shuffled", "Cases"], rows)
+    return [table, *(markup.paragraph(f"{note[:1].upper()}{note[1:]}.") for note in notes)]
 
 
 def _other_metrics(content: ReportContent) -> str:

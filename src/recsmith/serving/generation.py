@@ -17,6 +17,7 @@ from recsmith.data import Histories, offsets_of
 from recsmith.decoding import BoundRules, beam_search, top_k
 from recsmith.protocols import Limits, RankedLists
 from recsmith.recommender import Recommender
+from recsmith.serving.growth import Growth
 from recsmith.serving.live import LiveCounts
 from recsmith.serving.rule_set import NOBODY, Person, RuleSet
 from recsmith.serving.rules_file import PurchasedRule
@@ -58,12 +59,13 @@ class Question:
 class Generation:
     """Answers questions; not aware of requests, stores or clocks."""
 
-    def __init__(self, name: str, number: int, recommender: Recommender, *, base: Recommender, feed_from: int = 0, how_new: str = "known"):
-        """`base` is the recommender as fitted, `feed_from` the last event of the feed that it has been fitted with."""
+    def __init__(self, name: str, number: int, recommender: Recommender, *, growth: Growth, feed_from: int = 0, how_new: str = "known"):
+        """`growth` has the recommender as fitted, `feed_from` the last event of the feed that it has been fitted with."""
         self.name = name
         self.number = number
         self.recommender = recommender
-        self.base = base
+        self.growth = growth
+        self.base = growth.base
         self.feed_from = feed_from
         self.how_new = how_new
         """How items that came after the fit are answered; see `grow`."""

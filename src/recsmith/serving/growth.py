@@ -18,37 +18,70 @@ import torch
 from torch import Tensor
 
 from recsmith.data import Catalogue, ItemCodes, Log, Vocabulary
-from recsmith.encoders import EncoderConfig, encode_texts
 from recsmith.errors import RecsmithError
 from recsmith.protocols import HistoryBatch
 from recsmith.recommender import Recommender, build_model
 from recsmith.run_folder import RunState
+from recsmith.serving.text_neighbours import TextNeighbours
 from recsmith.tokens import assign_tokens, encode_as_recorded
 
 NEIGHBOURS = 10
 """Known items that lend their scores to a new one."""
 
 
-def grow(recommender: Recommender, items: Sequence[Mapping[str, Any]]) -> tuple[Recommender, str]:
-    """A fitted recommender with those of `items` (`item_id`, `title`, `attributes`) that it does not know, and how they are answered.
+class Growth:
+    """A fitted recommender and what it has grown to; what is learned for growing is kept for the next time."""
 
-    How is "codes", "vectors", "neighbours", "unscored" or "known". Old items keep their indices, codes and scores. Always start from the
-    recommender as it was fitted, not from one that has grown. Raises `RecsmithError` where the run does not allow it.
-    """
-    new = [item for item in items if recommender.log.items.index(item["item_id"]) < 0]
-    if not new:
-        return recommender, "known"
-    recommender = _with_id_dtype(recommender, recommender.log.items.series([item["item_id"] for item in new]).dtype)
-    vocabulary = recommender.log.items.extended(pl.Series([str(item["item_id"]) for item in new]).cast(recommender.log.items.dtype))
-    added = _as_catalogue(recommender, new, vocabulary.dtype)
-    counts = np.concatenate([recommender.popularity, np.zeros(len(vocabulary) - recommender.items, dtype=recommender.popularity.dtype)])
-    longer = replace(
-        recommender,
-        log=Log(recommender.log.users, vocabulary, recommender.log.histories),
-        popularity=counts,
-        catalogue=_joined(recommender.catalogue, added),
-    )
-    return _answering(recommender, longer, added)
+    def __init__(self, base: Recommender) -> None:
+        """`base`: the recommender as it was fitted, not one that has grown."""
+        self.base = base
+        self._texts: TextNeighbours | None = None
+        self._last: tuple[str, Recommender, str] | None = None
+
+    def grow(self, items: Sequence[Mapping[str, Any]]) -> tuple[Recommender, str]:
+        """The recommender with those of `items` (`item_id`, `title`, `attributes`) that it does not know, and how they are answered.
+
+        How is "codes", "vectors", "neighbours", "unscored" or "known". Old items keep their indices, codes and scores. Raises
+        `RecsmithError` where the run does not allow it.
+        """
+        new = [item for item in items if self.base.log.items.index(item["item_id"]) < 0]
+        if not new:
+            return self.base, "known"
+        key = repr([(item["item_id"], item["title"], item["attributes"]) for item in new])
+        if self._last is None or self._last[0] != key:
+            self._last = (key, *self._grown(new))
+        return self._last[1:]
+
+    def _grown(self, new: Sequence[Mapping[str, Any]]) -> tuple[Recommender, str]:
+        old = _with_id_dtype(self.base, self.base.log.items.series([item["item_id"] for item in new]).dtype)
+        vocabulary = old.log.items.extended(pl.Series([str(item["item_id"]) for item in new]).cast(old.log.items.dtype))
+        added = _as_catalogue(old, new, vocabulary.dtype)
+        counts = np.concatenate([old.popularity, np.zeros(len(vocabulary) - old.items, dtype=old.popularity.dtype)])
+        log = Log(old.log.users, vocabulary, old.log.histories)
+        longer = replace(old, log=log, popularity=counts, catalogue=_joined(old.catalogue, added))
+        model: Any = old.model
+        if model.answers == "codes":
+            return _with_codes(old, longer, added), "codes"
+        if getattr(model, "inductive", False) and "vectors" in getattr(model, "reads", ()) and old.vectors is not None:
+            return _with_vectors(old, longer), "vectors"
+        rows, weights = self._neighbours(longer, old.items)
+        scores = NeighbourScores(old.model, old.items, torch.from_numpy(rows), torch.from_numpy(weights)).to(old.device)
+        return replace(longer, model=scores.eval()), "neighbours" if (weights > 0).any() else "unscored"
+
+    def _neighbours(self, longer: Recommender, known: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each item behind the first `known`: the most similar of these, int64 `[new, n]`, and weights that sum to 1 (or to 0: none)."""
+        count, new = min(NEIGHBOURS, known), longer.items - known
+        nothing = np.zeros((new, count), dtype=np.int64), np.zeros((new, count), dtype=np.float32)
+        if longer.catalogue is None or not longer.catalogue.columns_of("text", "category", "list"):
+            return nothing
+        texts = longer.catalogue.texts(longer.log.items.ids[known:])
+        if not any(texts):
+            return nothing
+        if self._texts is None:
+            self._texts = TextNeighbours(longer.catalogue.texts(longer.log.items.ids[:known]))
+        rows, weights = self._texts.nearest(texts, count)
+        total = weights.sum(axis=1, keepdims=True)
+        return rows, np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
 
 
 def _with_id_dtype(recommender: Recommender, dtype: pl.DataType) -> Recommender:
@@ -58,15 +91,6 @@ def _with_id_dtype(recommender: Recommender, dtype: pl.DataType) -> Recommender:
     items = Vocabulary.in_order(recommender.log.items.ids.cast(dtype))
     catalogue = None if recommender.catalogue is None else recommender.catalogue.with_id_dtype(dtype)
     return replace(recommender, log=replace(recommender.log, items=items), catalogue=catalogue)
-
-
-def _answering(old: Recommender, longer: Recommender, added: Catalogue) -> tuple[Recommender, str]:
-    model: Any = old.model
-    if model.answers == "codes":
-        return _with_codes(old, longer, added), "codes"
-    if getattr(model, "inductive", False) and "vectors" in getattr(model, "reads", ()) and old.vectors is not None:
-        return _with_vectors(old, longer), "vectors"
-    return _with_neighbours(old, longer)
 
 
 def _with_codes(old: Recommender, longer: Recommender, added: Catalogue) -> Recommender:
@@ -100,32 +124,6 @@ def _load(model: torch.nn.Module, old: torch.nn.Module) -> None:
     if lost:
         raise RecsmithError(f"weights {', '.join(lost)} have one row per item; new items need a new fit")
     model.load_state_dict({**fresh, **same})
-
-
-def _with_neighbours(old: Recommender, longer: Recommender) -> tuple[Recommender, str]:
-    rows, weights = _neighbours(longer, old.items)
-    model = NeighbourScores(old.model, old.items, torch.from_numpy(rows), torch.from_numpy(weights)).to(old.device)
-    return replace(longer, model=model.eval()), "neighbours" if (weights > 0).any() else "unscored"
-
-
-def _neighbours(recommender: Recommender, known: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each item behind the first `known`: the most similar of these, int64 `[new, n]`, and weights that sum to 1 (or to 0: none)."""
-    count = min(NEIGHBOURS, known)
-    new = recommender.items - known
-    none = np.zeros((new, count), dtype=np.int64), np.zeros((new, count), dtype=np.float32)
-    if recommender.catalogue is None or not recommender.catalogue.columns_of("text", "category", "list"):
-        return none
-    texts = recommender.catalogue.texts(recommender.log.items.ids)
-    if not any(texts[known:]):
-        return none
-    config = EncoderConfig(name="tfidf")
-    reference = encode_texts(texts[:known], config).vectors
-    vectors = encode_texts(texts[known:], config, reference=texts[:known]).vectors
-    similar = np.maximum(vectors @ reference.T, 0.0)
-    rows = np.argsort(-similar, axis=1, kind="stable")[:, :count]
-    weights = np.take_along_axis(similar, rows, axis=1)
-    total = weights.sum(axis=1, keepdims=True)
-    return rows, np.divide(weights, total, out=np.zeros_like(weights), where=total > 0).astype(np.float32)
 
 
 class NeighbourScores(torch.nn.Module):
@@ -219,4 +217,4 @@ def _joined(old: Catalogue | None, added: Catalogue) -> Catalogue:
     return Catalogue(pl.concat([old.frame, rest.select(old.frame.columns)]), dict(old.kinds))
 
 
-__all__ = ["NeighbourScores", "grow", "typed_column"]
+__all__ = ["Growth", "NeighbourScores", "typed_column"]

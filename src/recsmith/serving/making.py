@@ -15,7 +15,7 @@ from recsmith.decoding import ItemTable
 from recsmith.errors import RecsmithError, UserError
 from recsmith.recommender import Recommender
 from recsmith.serving.generation import Generation
-from recsmith.serving.growth import grow, typed_column
+from recsmith.serving.growth import Growth, typed_column
 from recsmith.serving.rule_set import RuleSet
 from recsmith.serving.rules_file import RulesFile
 from recsmith.serving.store import Store
@@ -31,16 +31,16 @@ class Ingredients:
     rules: RulesFile = field(default_factory=RulesFile)
 
 
-def make_generation(name: str, base: Recommender, store: Store, ingredients: Ingredients) -> Generation:
+def make_generation(name: str, growth: Growth, store: Store, ingredients: Ingredients) -> Generation:
     """Ready to answer, apart from live counts. Raises `RecsmithError` when the model cannot answer or a rule does not fit."""
     rows = store.items()
     kept = [row for row in rows if not row["deleted"]]
     try:
-        recommender, how_new = grow(base, kept)
+        recommender, how_new = growth.grow(kept)
     except (RecsmithError, ValueError) as error:
         LOG.error("model %s cannot take in new items, they wait for the next fit: %s", name, error)
-        recommender, how_new = base, "nothing"
-    generation = Generation(name, next(_NUMBERS), recommender, base=base, feed_from=_feed_from(base, store), how_new=how_new)
+        recommender, how_new = growth.base, "nothing"
+    generation = Generation(name, next(_NUMBERS), recommender, growth=growth, feed_from=_feed_from(growth.base, store), how_new=how_new)
     _retitle(generation, kept)
     generation.hide([row["item_id"] for row in rows if row["deleted"]])
     if ingredients.rules.table():

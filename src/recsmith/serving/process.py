@@ -19,6 +19,7 @@ from recsmith.serving import changes
 from recsmith.serving.app import Application
 from recsmith.serving.config import ServerConfig
 from recsmith.serving.generation import Generation
+from recsmith.serving.growth import Growth
 from recsmith.serving.keys import new_key
 from recsmith.serving.logs import set_up_logs
 from recsmith.serving.making import Ingredients, make_generation
@@ -47,7 +48,7 @@ def prepare(config: ServerConfig, run: Path, *, rules: Path | None = None, make_
         ingredients = Ingredients(_rules(store, rules))
         name, base = _model(store, config, run)
         _set_threads(config)
-        generation = make_generation(name, base, store, ingredients)
+        generation = make_generation(name, Growth(base), store, ingredients)
         first_key = _first_key(store, config) if make_key else None
         return Prepared(config, run, store, ingredients, generation, first_key)
     except BaseException:

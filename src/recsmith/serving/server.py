@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import Connection, Table, select
 
 from recsmith.errors import RecsmithError, UserError
-from recsmith.recommender import Recommender, load
+from recsmith.recommender import load
 from recsmith.run_folder import RUN
 from recsmith.serving import changes
 from recsmith.serving.answers import AnswerCache, Answers, Served, served_list
@@ -24,6 +24,7 @@ from recsmith.serving.calls import Call
 from recsmith.serving.changes import Heat, NewEvent
 from recsmith.serving.config import ServerConfig
 from recsmith.serving.generation import Generation, Question
+from recsmith.serving.growth import Growth
 from recsmith.serving.keys import KeyRing, RateLimit
 from recsmith.serving.live import NOTHING, LiveCounts, LiveHistories, LiveHistory
 from recsmith.serving.making import Ingredients, make_generation
@@ -60,7 +61,7 @@ class Server:
         self.models_folder = config.models or run.resolve().parent
         self._forgotten = store.forgotten()
         self._ingredients = ingredients
-        self._before: tuple[str, Recommender] | None = None
+        self._before: tuple[str, Growth] | None = None
         self._watched = [0, 0]
         self._making = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -242,7 +243,7 @@ class Server:
             self.generation.hide(deleted)
             self.revision += 1
         if written:
-            await self._remake(self.generation.name, self.generation.base)
+            await self._remake(self.generation.name, self.generation.growth)
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -258,7 +259,7 @@ class Server:
             raise Problem("invalid", " ".join(str(error).split())[:2000]) from None
         await self.change(call, "put rules", None, lambda connection: changes.put_setting(connection, "rules", rules.table()))
         self._ingredients.rules = rules
-        await self._remake(self.generation.name, self.generation.base)
+        await self._remake(self.generation.name, self.generation.growth)
 
     async def models(self) -> list[dict[str, Any]]:
         """Run folders beside each other, with the one in service marked."""
@@ -277,29 +278,28 @@ class Server:
             base = await asyncio.to_thread(load, self.models_folder / name)
         except RecsmithError as error:
             raise Problem("conflict", f"model `{name}` cannot be served: {error}") from None
-        await self._change_over(call, "activate model", name, base)
+        await self._change_over(call, "activate model", name, Growth(base))
 
     async def roll_back(self, call: Call | None) -> None:
         """Back to the model before. Raises `Problem` when there is none."""
         if self._before is None:
             raise Problem("conflict", "no model was in service before this one; activate one by name")
-        name, base = self._before
-        await self._change_over(call, "roll back model", name, base)
+        await self._change_over(call, "roll back model", *self._before)
 
-    async def _change_over(self, call: Call | None, action: str, name: str, base: Recommender) -> None:
-        before = (self.generation.name, self.generation.base)
-        await self._remake(name, base)
+    async def _change_over(self, call: Call | None, action: str, name: str, growth: Growth) -> None:
+        before = (self.generation.name, self.generation.growth)
+        await self._remake(name, growth)
         self._before = before
         self._watched = [0, 0]
         LOG.warning("model %s is in service, before it was %s", name, before[0])
         asked = call or Call({}, None, None, None)
         await self.change(asked, action, name, lambda connection: changes.put_setting(connection, "active", {"name": name}))
 
-    async def _remake(self, name: str, base: Recommender) -> None:
+    async def _remake(self, name: str, growth: Growth) -> None:
         """Make a new generation in a thread and put it into service."""
         async with self._making:
             try:
-                generation = await asyncio.to_thread(make_generation, name, base, self.store, self._ingredients)
+                generation = await asyncio.to_thread(make_generation, name, growth, self.store, self._ingredients)
             except StoreUnavailableError as error:
                 raise self.away(error) from error
             except RecsmithError as error:

@@ -13,12 +13,12 @@ from recsmith.data import Catalogue, Histories, ItemCodes, Log, codes_fingerprin
 from recsmith.encoders import encode_texts
 from recsmith.errors import UserError
 from recsmith.item_tokenizers import code_figures, tokenizer_card
-from recsmith.item_tokenizers.migration import RenumberableTokenizer, migrate_codes
+from recsmith.item_tokenizers.migration import RenumberableTokenizer, Start, migrate_codes, rotation_between
 from recsmith.protocols import Observer, Progress
 from recsmith.recommender import build_model, build_tokenizer
 from recsmith.run_folder import RunState
 from recsmith.seeding import derive_seed
-from recsmith.tokens.reading import LOCAL_ENCODER, codes_of, items_like, texts_in_step
+from recsmith.tokens.reading import LOCAL_ENCODER, codes_of, encode_as_recorded, items_like, texts_in_step, tokenizer_of
 
 KEEP = 0.1
 """Share by which an item's error may grow so that it keeps its codes."""
@@ -27,14 +27,15 @@ _OUTDATED = ("metrics", "validation", "reported", "curve", "checks", "cost")
 
 
 def migrate_tokens(
-    state: RunState, items: Catalogue, *, keep: float = KEEP, progress: Progress | None = None
+    state: RunState, items: Catalogue, *, keep: float = KEEP, start: Start = "old", progress: Progress | None = None
 ) -> tuple[RunState, dict[str, Any]]:
     """The run with codebooks learned on `items`, the current catalogue, and facts about what became of the codes.
 
     Items that are gone stay in the run, because histories hold them, but the codebooks are learned without them; new items come behind
-    the old ones. The model keeps its weights: a code that most of its items kept means what it meant, the rest has to be learned by
-    `update`. Its test figures leave the card. Raises `ArtifactError` when the run's catalogue and codes are out of step (both hashes) and
-    `UserError` when the tokenizer or the model do not allow it.
+    the old ones. `start` and `keep` as in `migrate_codes`: from the old codebooks most items keep their ids; fresh ones describe the
+    items better and change most ids. The model keeps its weights: a code that most of its items kept means what it meant, the rest has
+    to be learned by `update`. Its test figures leave the card. Raises `ArtifactError` when the run's catalogue and codes are out of step
+    (both hashes) and `UserError` when the tokenizer or the model do not allow it.
     """
     old = codes_of(state)
     known_texts = texts_in_step(state)
@@ -45,10 +46,15 @@ def migrate_tokens(
     current = np.sort(vocabulary.indices(items.frame["item_id"]))
     log = Log(state.log.users, vocabulary, state.log.histories)
     train = split_log(log, state.recipe.split).train
-    tokenizer = _new_tokenizer(state, old, train, current, len(vocabulary))
+    texts = merged.texts(state.log.items.ids, template=encoder["text"])
+    same = np.array([before == after for before, after in zip(known_texts, texts, strict=True)], dtype=bool)
+    if start == "old":
+        tokenizer = _old_tokenizer(state, vectors[: len(old)], same, moved=encoder["name"] != state.card["encoder"]["name"])
+    else:
+        tokenizer = _fresh_tokenizer(state, old, train, current, len(vocabulary))
     seed = derive_seed(int(state.card.get("seeds", [0])[0]), "tokenizer")
-    result = migrate_codes(tokenizer, old, vectors, fit_on=current, keep=keep, seed=seed, progress=progress)
-    card = _card(state, result.codes, encoder, result.figures, keep)
+    result = migrate_codes(tokenizer, old, vectors, fit_on=current, start=start, keep=keep, seed=seed, progress=progress)
+    card = _card(state, result.codes, encoder, {"start": start, "keep": keep, **result.figures})
     categories = item_categories(merged, vocabulary)
     measured = tokenizer_card(result.codes, vectors=vectors, categories=categories, histories=train)
     card["tokens"] |= {name: value for name, value in measured.items() if name != "codes"}
@@ -59,16 +65,15 @@ def migrate_tokens(
         popularity=np.pad(state.popularity, (0, len(vocabulary) - len(old))),
         catalogue=merged,
         codes=result.codes,
-        tokenizer=tokenizer.state(),  # type: ignore[attr-defined]
+        tokenizer=tokenizer.state(),
         card=card,
     )
-    texts = merged.texts(state.log.items.ids, template=encoder["text"])
     facts = {
         "version": card["tokens"]["version"],
         "items": len(vocabulary),
         "current": len(current),
         "gone": len(vocabulary) - len(current),
-        "changed_texts": sum(before != after for before, after in zip(known_texts, texts, strict=True)),
+        "changed_texts": int((~same).sum()),
         **result.figures,
         "kept_share": float(result.kept.mean()) if len(result.kept) else None,
         "collisions": {"before": code_figures(old)["collision_rate"], "after": code_figures(result.codes)["collision_rate"]},
@@ -101,27 +106,48 @@ def _encoded(state: RunState, merged: Catalogue, ids: pl.Series, progress: Progr
     return encoded.vectors, {**recorded, "name": encoded.encoder_name, "texts": fingerprint(texts), "cached": encoded.cached}
 
 
-def _new_tokenizer(state: RunState, old: ItemCodes, train: Histories, current: np.ndarray, count: int) -> RenumberableTokenizer:
-    """The run's tokenizer, not fitted, with level sizes as they are."""
+def _old_tokenizer(state: RunState, vectors: np.ndarray, same: np.ndarray, *, moved: bool) -> RenumberableTokenizer:
+    """The run's tokenizer. Where the encoder learned anew, and so has another space, it is told how to turn that into its own."""
+    tokenizer = _renumberable(state, tokenizer_of(state))
+    if not moved:
+        return tokenizer
+    assert state.catalogue is not None
+    if not same.any():
+        raise UserError(
+            "not one item has the text that it had, so that old and new vectors cannot be compared; use fresh codebooks: --fresh"
+        )
+    before = encode_as_recorded(state, state.catalogue, state.log.items.ids)
+    tokenizer.turn(rotation_between(vectors[same], before[same]))
+    return tokenizer
+
+
+def _fresh_tokenizer(state: RunState, old: ItemCodes, train: Histories, current: np.ndarray, count: int) -> RenumberableTokenizer:
+    """The run's kind of tokenizer, not fitted, with level sizes as they are."""
     part = state.recipe.tokenizer
     assert part is not None
-    tokenizer: Any = build_tokenizer(part)
-    if not isinstance(tokenizer, RenumberableTokenizer) or len(set(old.sizes[:-1])) != 1:
+    if len(set(old.sizes[:-1])) != 1:
+        raise UserError(f"levels of {old.sizes[:-1]} codes cannot be learned anew with the same sizes; migrate from the old codebooks")
+    tokenizer = _renumberable(state, build_tokenizer(part.override(settings={**part.settings, "size": old.sizes[0]})))
+    if isinstance(tokenizer, Observer):
+        place = np.full(count, -1, dtype=np.int64)
+        place[current] = np.arange(len(current))
+        moved = train.with_values(place[train.values])
+        tokenizer.observe(moved.where(moved.values >= 0))
+    return tokenizer
+
+
+def _renumberable(state: RunState, tokenizer: object) -> RenumberableTokenizer:
+    assert state.recipe.tokenizer is not None
+    if not isinstance(tokenizer, RenumberableTokenizer):
         raise UserError(
-            f"codes of tokenizer `{part.name}` cannot be kept under new codebooks, because they are not numbered level by level; fit the "
-            "recipe again on the new catalogue"
+            f"codes of tokenizer `{state.recipe.tokenizer.name}` cannot be kept under new codebooks, because they are not numbered level by "
+            "level; fit the recipe again on the new catalogue"
         )
     if state.vectors is not None:
         raise UserError(
             f"model `{state.recipe.model.name}` reads item vectors beside the codes, and new vectors would mean something else to it; fit "
             "the recipe again on the new catalogue"
         )
-    tokenizer = build_tokenizer(part.override(settings={**part.settings, "size": old.sizes[0]}))
-    if isinstance(tokenizer, Observer):
-        place = np.full(count, -1, dtype=np.int64)
-        place[current] = np.arange(len(current))
-        moved = train.with_values(place[train.values])
-        tokenizer.observe(moved.where(moved.values >= 0))
     return tokenizer
 
 
@@ -140,7 +166,7 @@ def _weights(state: RunState, codes: ItemCodes) -> dict[str, torch.Tensor]:
     return {name: state.weights.get(name, tensor) if name in same else tensor for name, tensor in fresh.items()}
 
 
-def _card(state: RunState, codes: ItemCodes, encoder: dict[str, Any], figures: dict[str, Any], keep: float) -> dict[str, Any]:
+def _card(state: RunState, codes: ItemCodes, encoder: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     tokens = state.card.get("tokens", {})
     card = {name: value for name, value in state.card.items() if name not in _OUTDATED}
     card["encoder"] = encoder
@@ -149,7 +175,6 @@ def _card(state: RunState, codes: ItemCodes, encoder: dict[str, Any], figures: d
         "version": int(tokens.get("version", 1)) + 1,
         "hash": codes_fingerprint(codes),
         "migrated_from": tokens.get("hash") or codes_fingerprint(codes_of(state)),
-        "keep": keep,
         **figures,
     }
     return card

@@ -85,6 +85,7 @@ def test_variety_by_hand():
     assert distinct(texts) == 2 / 7
     assert distinct(texts, 2) == 2 / 4
     assert distinct(["one"], 2) == 0
+    assert distinct(["gute Küche, gute Küche", "бар"]) == 3 / 5
     assert unique_sentence_ratio(texts) == 2 / 3
     with pytest.raises(UserError, match="n = 0"):
         distinct(texts, 0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsmith.evaluation.text.words import check_pairs, words_of
+from recsmith.evaluation.text.words import check_pairs, plain_words_of
 
 KINDS = ("ROUGE-1", "ROUGE-2", "ROUGE-L")
 
@@ -15,10 +15,11 @@ KINDS = ("ROUGE-1", "ROUGE-2", "ROUGE-L")
 def rouge(candidates: Sequence[str], references: Sequence[str]) -> dict[str, np.ndarray]:
     """F-measure of each text against its reference, 0 … 1, float64 `[text]` under the names of `KINDS`.
 
-    Precision and recall stand under `ROUGE-1 precision`, `ROUGE-1 recall`, …. A text or reference without words gives 0.
+    Precision and recall stand under `ROUGE-1 precision`, `ROUGE-1 recall`, …. A text or reference without words
+    gives 0; so does every text in a script other than Latin, as in that package.
     """
     check_pairs(candidates, references)
-    rows = [_scores(words_of(one), words_of(other)) for one, other in zip(candidates, references, strict=True)]
+    rows = [_scores(plain_words_of(one), plain_words_of(other)) for one, other in zip(candidates, references, strict=True)]
     table = np.array(rows).reshape(len(rows), len(KINDS), 3)
     result = {}
     for place, kind in enumerate(KINDS):

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 
 from recsmith.errors import DataError
 
-_NOT_A_WORD = re.compile(r"[^a-z0-9]+")
+_WORD = re.compile(r"\w+")
+_PLAIN_WORD = re.compile(r"[a-z0-9]+")
 
 
 def words_of(text: str) -> list[str]:
-    """Lower case, runs of a-z and 0-9: the tokens of ROUGE as it is usually computed. Other scripts vanish; bring your own words there."""
-    return [word for word in _NOT_A_WORD.split(text.lower()) if word]
+    """Lower case, runs of letters and digits of any script."""
+    return _WORD.findall(text.lower())
+
+
+def plain_words_of(text: str) -> list[str]:
+    """Lower case, runs of a-z and 0-9: the tokens of ROUGE as everybody computes it; words of other scripts vanish."""
+    return _PLAIN_WORD.findall(text.lower())
 
 
 def check_pairs(candidates: Sequence[str], references: Sequence[str]) -> None:

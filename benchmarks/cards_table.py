@@ -1,0 +1,50 @@
+"""The cards in `recipes/cards` as one Markdown table per data set, best test NDCG@10 first: where the README's tables come from.
+
+python benchmarks/cards_table.py amazon-beauty ml-latest-small
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+METRICS = ("Recall@5", "NDCG@5", "Recall@10", "NDCG@10")
+CARDS = Path(__file__).parents[1] / "recipes" / "cards"
+
+
+def main(names: list[str]) -> None:
+    for name in names or sorted({card["data"]["name"] for card in cards()}):
+        print(f"\n{name}\n")
+        print("| system | " + " | ".join(METRICS) + " | validation NDCG@10 | search | fit |")
+        print("|---" * (len(METRICS) + 4) + "|")
+        for card in sorted(cards(), key=lambda card: -card["metrics"].get("NDCG@10", 0)):
+            if card["data"]["name"] == name:
+                print(row(card))
+
+
+def cards() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CARDS.glob("*.json"))]
+
+
+def row(card: dict[str, Any]) -> str:
+    values = [f"{card['metrics'][metric]:.4f}".lstrip("0") for metric in METRICS]
+    validation = f"{card['validation']['NDCG@10']:.4f}".lstrip("0")
+    return f"| {card['title']} | {' | '.join([*values, validation, searched(card)])} | {fit_seconds(card):,.0f} s |"
+
+
+def fit_seconds(card: dict[str, Any]) -> float:
+    """Wall time of the fit behind the figures, preparation and evaluation apart."""
+    return float(card["seconds"].get("fit") or card.get("training", {}).get("seconds", 0))
+
+
+def searched(card: dict[str, Any]) -> str:
+    search = card.get("search")
+    if search is None:
+        return "none"
+    return f"{search['done']} settings, {60 * search['hours']:.0f} min"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
