@@ -5,8 +5,8 @@
 Two questions. Acceptance: with a trained TIGER (`--run`, a folder that `recsmith run tiger` wrote), how often does a draft that only counts
 (what followed the last three items, and popularity) cover all prefixes that the model keeps, at 10 and 20 beams and several margins; how
 many passes a row needs, and what a tolerant search loses. Time: a Llama with random weights checks guesses in one pass; the draft is
-either the best there can be (it knows the lists) or the worst (it misses every time), and the truth lies between by the acceptance.
-CPU seconds of one thread, the least of the rounds.
+either the best there can be (it knows what the search keeps) or the worst (it guesses anything else), and the truth lies between, by
+the acceptance. CPU seconds of one thread, the least of the rounds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recsmith.runtime import prepare_environment
@@ -28,27 +28,39 @@ from torch import Tensor  # noqa: E402
 from recsmith.data import Histories, ItemCodes  # noqa: E402
 from recsmith.decoding import CodeTrie, CountDraft, beam_search, compare_lists, speculative_search  # noqa: E402
 from recsmith.decoding.adapters import CausalCodes, CodeTokens, code_prompt  # noqa: E402
+from recsmith.decoding.beam import Best  # noqa: E402
+from recsmith.decoding.expansion import Beams, Expansion  # noqa: E402
 from recsmith.errors import import_extra  # noqa: E402
-from recsmith.protocols import HistoryBatch, RankedLists  # noqa: E402
+from recsmith.protocols import HistoryBatch  # noqa: E402
 from recsmith.recommender import load  # noqa: E402
 from recsmith.training import to_batch  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Oracle:
-    """A draft that knows the answer of each row, or with `honest=False` the opposite of it."""
+class Recorded(Best):
+    """Plain beam search that writes down what it keeps at each level."""
 
-    lists: RankedLists
+    kept: list[Tensor] = field(default_factory=list)
+
+    def select(self, beams: Beams, expansion: Expansion, width: int, k: int | None) -> tuple[Beams, Tensor]:
+        answer = super().select(beams, expansion, width, k)
+        self.kept.append(answer[0].nodes)
+        return answer
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A draft that knows what a search keeps, or with `honest=False` guesses anything else."""
+
+    kept: list[Tensor]
     honest: bool
 
     def read(self, batch: HistoryBatch, trie: CodeTrie) -> Callable[[int, Tensor, Tensor], Tensor]:
-        leaves = trie.leaves_of[torch.from_numpy(self.lists.items)].sort(dim=1).values
-
         def guess(level: int, nodes: Tensor, child: Tensor) -> Tensor:
-            first, end = trie.leaves[level + 1][child], trie.leaves[level + 1][child + 1]
-            own = leaves[: len(child)].contiguous()
-            inside = torch.searchsorted(own, end.flatten(1)) > torch.searchsorted(own, first.flatten(1))
-            likely = inside.view_as(child).float() * 20.0
+            own = self.kept[level][: len(child)].contiguous()
+            flat = child.flatten(1).contiguous()
+            place = torch.searchsorted(own, flat).clamp_(max=own.shape[1] - 1)
+            likely = (own.gather(1, place) == flat).view_as(child).float() * 20.0
             return likely if self.honest else -likely
 
         return guess
@@ -91,11 +103,12 @@ def times(layers: int, dim: int, rounds: int) -> None:
     for rows in (1, 8):
         histories = Histories.from_rows(list(random.integers(0, len(codes), (rows, 10))))
         batch = to_batch(histories)
-        exact = beam_search(model, batch, trie, 20, beams=20)
+        recorded = Recorded()
+        beam_search(model, batch, trie, 20, beams=20, selection=recorded)
         plain = least(lambda: beam_search(model, batch, trie, 20, beams=20), rounds)  # noqa: B023
         print(f"  batch {rows}: plain {plain * 1e3:.0f} ms")
-        for name, honest in (("knows the lists", True), ("misses", False)):
-            draft = Oracle(exact, honest)
+        for name, honest in (("knows what will be kept", True), ("guesses anything else", False)):
+            draft = Oracle(recorded.kept, honest)
             _, figures = speculative_search(model, batch, trie, 20, draft=draft, beams=20, margin=1.5)
             seconds = least(lambda: speculative_search(model, batch, trie, 20, draft=draft, beams=20, margin=1.5), rounds)  # noqa: B023
             shown = f"levels accepted {figures.accepted:.0%}, passes {figures.passes:.2f} of {figures.plain_passes}"

@@ -163,8 +163,8 @@ def audit_words(
 ) -> CounterfactualAudit:
     """Ask a run that reads words for lists of the same people, drawn by lot, who say nothing and who say each of `values`.
 
-    Everything but the words is the same, so what changes is what the words did; the neutral question is asked twice, for the noise. Raises
-    `UserError` when the run reads no words, or the template has no place for the value.
+    Everything but the words is the same, so what changes is what the words did. Answers are kept by the run's cache: the same question has
+    one answer, also from a model that draws. Raises `UserError` when the run reads no words, or the template has no place for the value.
     """
     model = recommender.model
     if not isinstance(model, ReadsWords) or not model.reads_words:
@@ -183,7 +183,7 @@ def audit_words(
         return [[int(item) for item in items if item >= 0] for items in lists.items]
 
     said = {value: [(int(row), template.replace("{value}", value)) for row in rows] for value in values}
-    return counterfactual_audit(ask, [(int(row), "") for row in rows], said, k=k, repeat=True, seed=seed)
+    return counterfactual_audit(ask, [(int(row), "") for row in rows], said, k=k, seed=seed)
 
 
 def read_answers(path: Path) -> pl.DataFrame:

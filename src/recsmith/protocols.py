@@ -104,7 +104,10 @@ class ScoreModel(Protocol):
 
 @runtime_checkable
 class CodeModel(Protocol):
-    """A model that generates an item as a sequence of codes. Built as `cls(config, codes=item_codes)`."""
+    """A model that generates an item as a sequence of codes. Built as `cls(config, codes=item_codes)`.
+
+    A class that says `reads = ("vectors",)` is also given `vectors`, float32 `[item, dim]`.
+    """
 
     Config: ClassVar[type[Config]]
     answers: ClassVar[Literal["codes"]]
@@ -181,7 +184,7 @@ Progress = Callable[[str, int, int], None]
 
 @runtime_checkable
 class ItemTokenizer(Protocol):
-    """Item vectors → item codes. Built as `cls(config)`."""
+    """Item vectors → item codes. Built as `cls(config)`. One that is also an `Observer` is shown the training histories before `fit`."""
 
     Config: ClassVar[type[Config]]
     config: Any

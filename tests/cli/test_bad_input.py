@@ -11,9 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from recsmith.run_folder import read_run, write_run
 
 HEAD = "user_id,item_id,timestamp,rating"
 GOOD = [f"{user},{item},{100 + item},4" for user in range(6) for item in range(5)]
@@ -177,6 +180,12 @@ def test_a_truncated_run(cli, copy: Path, name: str) -> None:
     assert re.search(rf"{name}.*damaged", cli("recommend", copy, "--user", "1").error)
     (copy / name).unlink()
     assert re.search(rf"{name}.*missing", cli("evaluate", copy).error)
+
+
+def test_weights_of_a_model_that_was_built_otherwise(cli, copy: Path) -> None:
+    state = read_run(copy)
+    write_run(copy, replace(state, weights={f"old.{name}": tensor for name, tensor in state.weights.items()}))
+    assert "are not those of its model as this recsmith builds it" in cli("recommend", copy, "--user", "1").error
 
 
 def test_disk_full_while_saving_keeps_the_old_run(cli, copy: Path, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

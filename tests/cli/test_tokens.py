@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from recsmith.artifacts import update_file
 from recsmith.cli.program import execute
-from recsmith.run_folder import read_run, write_run
+from recsmith.run_folder import RUN, read_run, write_run
 
 COLUMNS = "user=customer_no,item=sku,time=ts"
 SMALL = {
     "training.epochs": 1,
     "encoder.name": '"tfidf"',
+    "encoder.dim": 16,
     "tokenizer.levels": 2,
     "tokenizer.size": 4,
     "model.dim": 16,
@@ -107,10 +111,25 @@ def test_texts_other_than_recorded_are_refused(cli, tiger_run: Path, new_items: 
     state.catalogue.frame[0, "title"] = "Another chapter"
     changed = write_run(tmp_path / "changed", state)
     error = cli("tokens", "assign", changed, "--items", new_items, "--out", tmp_path / "new.csv").error
-    assert error.count("sha256") == 2
+    assert "catalogue and codes are out of step" in error
+    assert state.card["encoder"]["texts"] in error
+    assert len(re.findall(r"hash [0-9a-f]{16}", error)) == 2
+    assert "out of step" in cli("tokens", "migrate", changed, "--items", new_items).error
+    assert "out of step" in cli("tokens", "drift", changed, "--items", new_items).error
     answer = cli("tokens", "inspect", changed)
     assert answer.code == 0
-    assert "note: no neighbour overlap: the run's vectors come from" in answer.err
+    assert "note: no neighbour overlap: catalogue and codes are out of step" in answer.err
+
+
+def test_codes_of_other_items_are_refused_with_both_hashes(cli, tiger_run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tiger_run, tmp_path / "other"))
+    facts = json.loads((other / "item_codes.json").read_text())
+    update_file(other, RUN, "item_codes.json", json.dumps({**facts, "items": "0123456789abcdef"}))
+    error = cli("tokens", "inspect", other).error
+    assert "out of step" in error
+    assert "0123456789abcdef" in error
+    assert facts["items"] in error
+    assert "out of step" in cli("recommend", other, "--history", "s1").error
 
 
 def test_diff(cli, tiger_run: Path, shop: Path, tmp_path: Path) -> None:
@@ -132,3 +151,108 @@ def test_diff(cli, tiger_run: Path, shop: Path, tmp_path: Path) -> None:
     out = cli("tokens", "diff", tiger_run, other).out
     assert "11 items are in both runs, 0 were added, 1 removed" in out
     assert "pairs still together" in out
+
+
+# ---- a catalogue that moves ---------------------------------------------------------------------------------------------
+
+CURRENT = [*(f"s{number},Chapter {number},blue" for number in range(9)), "n1,Chapter 3,red", "n2,Chapter 12,green"]
+"""The items of the shop but three, and two new ones."""
+
+
+@pytest.fixture
+def current(tmp_path: Path) -> Path:
+    path = tmp_path / "current.csv"
+    path.write_text("\n".join(["sku,title,colour", *CURRENT]) + "\n")
+    return path
+
+
+@pytest.fixture
+def own_run(tiger_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiger_run, tmp_path / "own"))
+
+
+def test_the_card_holds_the_tokenizer_card(tiger_run: Path) -> None:
+    tokens = json.loads((tiger_run / "card.json").read_text())["tokens"]
+    assert tokens["version"] == 1
+    for name in ("prefix_purity", "neighbour_overlap", "co_occurrence"):
+        assert len(tokens[name]["levels"]) == 2
+
+
+def test_drift(cli, tiger_run: Path, current: Path) -> None:
+    figures = cli("tokens", "drift", tiger_run, "--items", current, "--json").json
+    assert figures["items"] == {"run": 12, "current": 11, "known": 9, "new": 2, "gone": 3, "changed": 4}
+    assert figures["error"]["run"] > 0
+    assert figures["error"]["new_ratio"] == pytest.approx(figures["error"]["new"] / figures["error"]["run"])
+    assert all(0 <= value <= 1 for value in figures["usage_divergence"])
+    assert 0 <= figures["changed_codes"] <= 1
+    out = cli("tokens", "drift", tiger_run, "--items", current).out
+    assert "11 items in the catalogue: 9 known (4 with changed texts), 2 new; 3 of the run's 12 are gone" in out
+    assert "migration" in out
+    same = "\n".join(["sku,title,colour", *(f"s{n},Chapter {n},{'red' if n % 2 else 'blue'}" for n in range(11)), '"x,y",Chapter 11,red'])
+    current.write_text(same + "\n")
+    still = cli("tokens", "drift", tiger_run, "--items", current, "--json").json
+    assert (still["items"]["new"], still["items"]["gone"], still["items"]["changed"]) == (0, 0, 0)
+    assert still["usage_divergence"] == [0, 0]
+    assert still["reasons"] == []
+    assert still["error"]["new"] is None
+
+
+def test_migrate_and_roll_back(cli, own_run: Path, current: Path) -> None:
+    before = {path.name: path.read_bytes() for path in own_run.iterdir() if path.is_file() and path.name != "manifest.json"}
+    old = read_run(own_run)
+    facts = cli("tokens", "migrate", own_run, "--items", current, "--json").json
+    assert (facts["version"], facts["items"], facts["current"], facts["gone"], facts["new"]) == (2, 14, 11, 3, 2)
+    assert facts["kept"] + facts["moved"] == 12
+    migrated = read_run(own_run)
+    assert old.codes is not None
+    assert migrated.codes is not None
+    assert migrated.codes.sizes == old.codes.sizes
+    assert (migrated.codes.table[:12] == old.codes.table).all(axis=1).sum() == facts["kept"] > 0
+    assert migrated.log.items.ids.to_list()[:12] == old.log.items.ids.to_list()
+    assert "metrics" not in migrated.card
+    assert migrated.card["tokens"]["prefix_purity"]["levels"]
+    listed = cli("recommend", own_run, "--history", "s1,n1", "-k", "3", "--json").json
+    assert len(listed) == 3
+    assert cli("tokens", "inspect", own_run, "--json").json["notes"] == []
+    assert cli("tokens", "drift", own_run, "--items", current, "--json").json["items"]["new"] == 0
+    kept = cli("tokens", "versions", own_run, "--json").json["versions"]
+    assert [(one["version"], one["current"]) for one in kept] == [(1, False), (2, True)]
+    assert "uses version 1 of its codes again" in cli("tokens", "rollback", own_run).out
+    assert {path.name: path.read_bytes() for path in own_run.iterdir() if path.name in before} == before
+    assert cli("tokens", "rollback", own_run, "--to", "2", "--json").json["version"] == 2
+    again = read_run(own_run)
+    assert again.codes is not None
+    assert (again.codes.table == migrated.codes.table).all()
+
+
+def test_migration_elsewhere_and_from_nothing(cli, tiger_run: Path, current: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fresh"
+    assert "the catalogue has become too small" in cli("tokens", "migrate", tiger_run, "--items", current, "--fresh", "--out", out).error
+    with current.open("a") as file:
+        file.write("n3,Chapter 13,red\n")
+    answer = cli("tokens", "migrate", tiger_run, "--items", current, "--fresh", "--out", out, "--keep", "0")
+    assert "now uses version 2 of its codes, learned on 12 items" in answer.out
+    assert "the model has not learned the new codes" in answer.err
+    assert len(cli("tokens", "versions", tiger_run, "--json").json["versions"]) == 1
+    assert "version" in cli("tokens", "versions", out).out
+    assert cli("tokens", "diff", tiger_run, out, "--json").json["added"] == 3
+
+
+def test_mistakes_of_the_life_cycle(cli, own_run: Path, popularity_run: Path, current: Path, tmp_path: Path) -> None:
+    assert "has no item codes" in cli("tokens", "migrate", popularity_run, "--items", current).error
+    assert "uses version 1 of its codes and does not keep an earlier version; kept: none" in cli("tokens", "rollback", own_run).error
+    assert "does not keep version 7" in cli("tokens", "rollback", own_run, "--to", "7").error
+    assert "none.csv` does not exist" in cli("tokens", "migrate", own_run, "--items", tmp_path / "none.csv").error
+    current.write_text("sku,title,colour\nn1,Chapter 3,red\n")
+    assert "are too few for codebooks" in cli("tokens", "migrate", own_run, "--items", current).error
+    assert "ends in `.txt`; allowed: `.svg`" in cli("tokens", "inspect", own_run, "--picture", tmp_path / "tree.txt").error
+
+
+def test_the_code_tree_as_a_picture(cli, tiger_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "pictures" / "tree.svg"
+    report = cli("tokens", "inspect", tiger_run, "--picture", path, "--json").json
+    assert report["picture"] == str(path)
+    text = path.read_text()
+    assert "Chapter" in text
+    assert f"{report['tree'][0]['items']} items" in text

@@ -84,7 +84,15 @@ def test_rules_hold_for_cold_items_too(codes: ItemCodes, cold: np.ndarray) -> No
     banned = np.flatnonzero(cold)[:3].tolist()
     rules = bind_rules([Deny(Items(tuple(banned)))], ItemTable(items, Catalogue(pl.DataFrame({"item_id": range(ITEMS)}))))
     found = search_with_cold_items(
-        HashedCodeModel(codes=codes), to_batch(histories()), CodeTrie.build(codes), K, codes=codes, cold=cold, share=0.5, beams=ITEMS, rules=rules
+        HashedCodeModel(codes=codes),
+        to_batch(histories()),
+        CodeTrie.build(codes),
+        K,
+        codes=codes,
+        cold=cold,
+        share=0.5,
+        beams=ITEMS,
+        rules=rules,
     )
     assert not set(banned) & set(found.items.flatten().tolist())
     assert found.items.tolist() == expected(codes, cold, share=0.5, forbidden=[banned] * 4)

@@ -46,6 +46,8 @@ EXACT = {
     "Heat - a tense film": 8,
     "Heat (1995), with De Niro": 8,
     "Heat by Michael Mann": 8,
+    "Heat, 1995": 8,
+    "Heat, 1986": -1,
     "": -1,
     "???": -1,
 }

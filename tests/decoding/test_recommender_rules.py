@@ -93,3 +93,11 @@ def test_diverse_beams_are_for_models_that_generate(recommender: Recommender) ->
     items = recommender.recommend(users=[2], k=4, selection=Diverse(4, penalty=50.0))["item_id"]
     rows = recommender.log.items.indices(items)
     assert len(set(recommender.codes.table[rows, 0].tolist())) == 4
+
+
+def test_other_weights_give_nearly_the_same_lists(recommender: Recommender) -> None:
+    faster, tried = recommender.accelerated(k=5, rows=8, least_overlap=0.9)
+    assert tried["as trained"].overlap == 1
+    both = [lists(own.recommend(users=[0, 1, 2], k=5)) for own in (recommender, faster)]
+    shared = [len(set(both[0][user]) & set(both[1][user])) for user in both[0]]
+    assert np.mean(shared) >= 4

@@ -140,8 +140,7 @@ def test_pooling_reads_true_tokens_only() -> None:
 def test_a_folder_is_an_encoder(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "boat"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    transformers.BertTokenizerFast(vocab={word: number for number, word in enumerate(words)}).save_pretrained(tmp_path)
     config = transformers.BertConfig(vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     with torch.random.fork_rng(devices=[]):
         transformers.BertModel(config).save_pretrained(tmp_path)
@@ -154,6 +153,7 @@ def test_a_folder_is_an_encoder(tmp_path: Path) -> None:
     assert vectors["mean"].shape == (4, 8)
     np.testing.assert_allclose(np.linalg.norm(vectors["mean"], axis=1), 1, atol=1e-5)
     assert not np.allclose(vectors["mean"], vectors["cls"])
+    assert not np.allclose(vectors["mean"][0], vectors["mean"][3])
     np.testing.assert_allclose(encoders["mean"].encode(texts[3:]), vectors["mean"][3:], atol=1e-5)
     assert "mean of 8 tokens" in encoders["mean"].name
     assert encoders["mean"].name != encoders["cls"].name

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsmith.data import Cases, Dataset, Histories, Vocabulary
-from recsmith.evaluation import evaluate, evaluate_answer, evaluate_lists, rank_scores
+from recsmith.data import Cases, Dataset, Histories, SplitConfig, Vocabulary, basket_log, baskets, split_log
+from recsmith.evaluation import describe_protocol, evaluate, evaluate_answer, evaluate_lists, rank_scores
 from recsmith.protocols import RankedLists
 
 FOLDER = os.environ.get("RECSMITH_DATA")
@@ -129,3 +129,30 @@ def test_published_session_lists(sessions, algorithm, recall, mrr):
     assert found.cases == 387
     assert f"{found.metrics['Recall@20']:.4f}" == f"0{recall}"
     assert f"{found.metrics['MRR@20']:.4f}" == f"0{mrr}"
+
+
+def test_next_baskets_repeat_and_what_people_bought_before_beats_what_everybody_buys():
+    """Ta-Feng; that a person's own counts beat popularity is the first finding of the next-basket literature (Li et al. 2023)."""
+    data = Dataset.from_path(Path(FOLDER, "tafeng"))
+    cut = split_log(basket_log(baskets(data)), SplitConfig(name="next-basket"))
+    counts = np.bincount(cut.train.values, minlength=cut.items)
+
+    def popular(batch, k):
+        items = np.tile(np.argsort(-counts, kind="stable")[:k], (len(batch), 1))
+        return RankedLists(items, np.zeros(items.shape, dtype=np.float32))
+
+    def own_first(batch, k):
+        rows = []
+        for case in range(len(batch)):
+            items, times = np.unique(batch.histories.row(case), return_counts=True)
+            own = items[np.lexsort((items, -counts[items], -times))][:k]
+            rest = [item for item in np.argsort(-counts, kind="stable")[: 2 * k].tolist() if item not in own]
+            rows.append([*own.tolist(), *rest][:k])
+        return RankedLists(np.array(rows), np.zeros((len(rows), k), dtype=np.float32))
+
+    some = cut.test.take(np.arange(0, len(cut.test), 10))
+    facts = {"item_count": cut.items, "split": "test", "protocol": describe_protocol(cut.config), "ks": (10,)}
+    found = {answer.__name__: evaluate_answer(answer, some, **facts).metrics for answer in (popular, own_first)}
+    assert found["own_first"]["Recall@10"] > found["popular"]["Recall@10"]
+    assert found["own_first"]["Recall-repeated@10"] > 0.3
+    assert found["popular"]["Recall-fresh@10"] > found["own_first"]["Recall-fresh@10"]

@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from recsmith.data import Histories
-from recsmith.evaluation import evaluate_lists, format_table
+from recsmith.evaluation import LeakCheck, evaluate_lists, format_table
+from recsmith.evaluation.as_json import json_ready
 from recsmith.protocols import RankedLists
 
 
@@ -33,3 +34,9 @@ def test_result_as_json_and_as_text():
     lines = found.table().splitlines()
     assert lines[0].split() == ["unnamed,", "2", "cases", "@1", "@2"]
     assert ["NDCG", "0.5000", "0.8155"] in [line.split() for line in lines]
+
+
+def test_results_hold_nothing_that_json_lacks():
+    found = json_ready({"a": (1.5, float("nan"), [float("inf")]), "b": LeakCheck("x", "y", float("nan"), None), "c": True, "d": "text"})
+    assert found == {"a": [1.5, None, [None]], "b": {"name": "x", "finding": "y", "value": None, "passed": None}, "c": True, "d": "text"}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -16,12 +16,12 @@ from recsmith.item_tokenizers.residual import ResidualTokenizer
 from recsmith.seeding import generator
 
 NAMES = ("rq-kmeans", "pq")
-OLD, NEW, DIM = 240, 30, 12
+OLD, NEW, DIM = 160, 20, 12
 
 
 def make(name: str, **settings: object) -> ResidualTokenizer:
     maker = TOKENIZERS.get(name)
-    return maker(maker.Config.parse({"levels": 2, "size": 12, **settings}))
+    return maker(maker.Config.parse({"levels": 2, "size": 12, **({"rotations": 2} if name == "pq" else {}), **settings}))
 
 
 def catalogue(seed: int = 0) -> np.ndarray:

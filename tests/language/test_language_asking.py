@@ -151,7 +151,8 @@ def test_interrupted_tasks_are_cancelled(tmp_path: Path) -> None:
     async def stopped() -> None:
         with AnswerCache(tmp_path / "answers.sqlite") as cache:
             task = asyncio.create_task(ask_all(prompts(200), backend, cache=cache))
-            await asyncio.sleep(0.08)
+            while len(cache) == 0:
+                await asyncio.sleep(0.005)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,17 @@ from recsmith.data import Dataset
 from recsmith.errors import BudgetError, DataError
 from recsmith.recipe import load_recipe, recipe_names
 
-RECIPES = ["zero-shot-ranker", "point-wise-ranker", "pair-wise-ranker", "nir", "language-profile", "drdt", "near-cold-start"]
+RECIPES = [
+    "zero-shot-ranker",
+    "point-wise-ranker",
+    "pair-wise-ranker",
+    "nir",
+    "language-profile",
+    "drdt",
+    "near-cold-start",
+    "doke",
+    "diversity-reranker",
+]
 
 
 def dataset(*, titles: bool = True) -> Dataset:
@@ -45,6 +56,17 @@ def test_every_recipe_runs_through_an_endpoint_and_says_who_spoke(recipe: str, e
     assert loaded.model.figures()["backend"] == f"tiny at {endpoint.url}"
     fitting.run(recipe, dataset(), out=tmp_path / "again", settings=settings(endpoint.url, tmp_path))
     assert endpoint.stats()["paid"] - paid <= 40
+
+
+def test_knowledge_of_what_others_took_stands_in_the_prompt(endpoint, tmp_path: Path) -> None:
+    endpoint.behave(text="2, 1, 3")
+    fitting.fit("doke", dataset(), out=tmp_path / "run", settings=settings(endpoint.url, tmp_path))
+    recsmith.load(tmp_path / "run").recommend(histories=[[0]], k=3)
+    asked = endpoint.stats()["bodies"][-1]["messages"][-1]["content"]
+    lines = re.findall(r'- "(\d+) people who took (Film \w+ \d) also took (Film \w+ \d)"', asked)
+    assert lines, asked
+    assert [int(people) for people, _, _ in lines] == sorted((int(people) for people, _, _ in lines), reverse=True)
+    assert {taken for _, taken, _ in lines} == {"Film even 0"}
 
 
 def test_offline_an_encoder_ranks_and_the_card_says_so(tmp_path: Path) -> None:

@@ -82,6 +82,20 @@ def test_without_a_language_model_an_encoder_answers_and_says_so() -> None:
     assert model.figures()["backend"].startswith("none; hashed-tfidf-v1 (dim 64, frequencies of 12 texts")
 
 
+def test_own_words_count_without_a_language_model_too() -> None:
+    model = LanguageRanker(LanguageRankerConfig(encoder=TFIDF, retriever="popularity", candidates=11), items=ITEMS)
+    model.read(TEXTS)
+    model.solve(checkerboard())
+    batch = to_batch(Histories.from_rows([[0]]))
+    assert int(model.score(batch).argmax()) % 2 == 0
+    assert int(model.score_told(batch, ["odd odd odd"]).argmax()) % 2 == 1
+
+
+def test_one_candidate_is_not_worth_a_question(tmp_path: Path) -> None:
+    model = made(tmp_path, [], candidates=1)
+    assert torch.isfinite(model.score(to_batch(checkerboard(users=2)))).all()
+
+
 def test_texts_are_saved_with_the_weights(tmp_path: Path) -> None:
     model = made(tmp_path, parity)
     other = LanguageRanker(model.config, items=ITEMS, backend=ScriptedBackend([]))

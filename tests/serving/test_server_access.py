@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.serving.conftest import ServerProcess
 
 from recsmith.cli.program import execute
 from recsmith.errors import ConfigError
@@ -16,7 +17,6 @@ from recsmith.serving.config import ServerConfig, read_config
 from recsmith.serving.keys import ROLES, KeyRing, RateLimit, new_key
 from recsmith.serving.problems import Problem
 from recsmith.serving.routes import ROUTES, access_table
-from tests.serving.conftest import ServerProcess
 
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "serve.md"
 

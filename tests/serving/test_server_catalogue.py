@@ -76,7 +76,7 @@ def test_rules_hold_at_once_and_in_every_kind_of_list(client: Client) -> None:
         for answer in (client.recommend("u00006", k=90), client.recommend_session([popular[1]], k=90), client.popular(k=90)):
             assert popular[0] not in names(answer)
         assert "`not this one` denies it" in client.why("u00006", popular[0])["reasons"][0]["text"]
-        with pytest.raises(ClientError, match=r"no column `colour_of_hair`.*did you mean|no column `colour_of_hair`") as refusal:
+        with pytest.raises(ClientError, match="no column `colour_of_hair`") as refusal:
             client.put_rules({"cap": [{"at_most": 2, "column": "colour_of_hair"}]})
         assert refusal.value.status == 422
         assert "deny" in client.get_rules()["rules"]
@@ -100,7 +100,7 @@ def test_what_was_bought_is_not_shown_again(client: Client) -> None:
 
 def test_models_are_changed_over_and_back_without_a_pause(shop: ServerProcess, client: Client, runs: Path) -> None:
     assert {model["name"] for model in client.list_models()["models"]} >= {"first", "second"}
-    with pytest.raises(ClientError, match="nothing was in service|no model was in service before"):
+    with pytest.raises(ClientError, match="no model was in service before"):
         client.rollback_model()
     expected = [str(item) for item in load(runs / "second").recommend(users=["u00007"], k=5)["item_id"].to_list()]
     before = names(client.recommend("u00007", k=5))

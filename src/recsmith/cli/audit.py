@@ -39,7 +39,7 @@ def audit(
     ] = None,
     values: Annotated[
         str | None,
-        typer.Option("--values", metavar="A,B,…", help="For a run that reads words: what people say they are, one after the other."),
+        typer.Option("--values", metavar="A,B,…", help="For a run that reads words: what people say they are."),
     ] = None,
     say: Annotated[str, typer.Option("--say", metavar="TEXT", help="How they say it.")] = "I am {value}.",
     people: Annotated[int, typer.Option("--people", min=1, help="How many people are asked, drawn by lot.")] = 20,
@@ -165,10 +165,6 @@ def _show_answers(found: CounterfactualAudit, attribute: str) -> None:
     display.print_table([attribute, *found.snsr, "95% interval of Jaccard", "no answer"], rows)
     for name in found.snsr:
         display.say(f"{name}: range (SNSR) {found.snsr[name]:.4f}, spread (SNSV) {found.snsv[name]:.4f}")
-    if found.noise is not None:
-        display.say(
-            f"the same question asked twice: Jaccard {found.noise['Jaccard']:.4f}; below it nothing can be blamed on the {attribute}"
-        )
     display.say(f"{found.questions:,} questions, first {found.k}; likest to no {attribute} at all: 1; least like it: {found.disadvantaged}")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 ENABLES = {
     "text": "item texts as vectors (MiniLM) for item tokenizers: recsmith run tiger; without it hashed TF-IDF is used",
     "language": "language models behind an endpoint, fuzzy grounding of titles: --set model.backend.kind=endpoint",
+    "retrieval": "approximate search over large catalogues (FAISS); without it exact search is there",
     "hub": "any sentence-transformers model as text encoder: --set encoder.name=…",
     "tune": "recsmith tune",
     "plot": "the loss curve in run folders and the pictures of recsmith report",

@@ -8,6 +8,7 @@ from recsmith.decoding.expansion import Normalise, Selection
 from recsmith.decoding.gap import beam_gap
 from recsmith.decoding.item_table import ItemTable
 from recsmith.decoding.masks import Rules
+from recsmith.decoding.precision import Tried, fastest
 from recsmith.decoding.ranking import top_k
 from recsmith.decoding.rules import Allow, AtLeast, AtMost, Boost, BoundRules, Deny, Pin, Rule, bind_rules, must_include
 from recsmith.decoding.sampling import Sampled, list_log_likelihood
@@ -44,10 +45,12 @@ __all__ = [
     "Sampled",
     "Selection",
     "Speculation",
+    "Tried",
     "beam_gap",
     "beam_search",
     "bind_rules",
     "compare_lists",
+    "fastest",
     "list_log_likelihood",
     "must_include",
     "score_all",

@@ -8,6 +8,7 @@ They read the catalogue's columns through an `ItemTable` and say nothing about w
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +25,12 @@ AGES = {"all": 0, "g": 0, "u": 0, "pg": 8, "pg-13": 13, "r": 17, "nc-17": 18, "e
 """Age from which an item is suitable, for the ratings whose name does not hold that age: MPA, BBFC and ESRB."""
 
 
-class Condition:
+class Condition(ABC):
     """Base: something that holds for some items of a table."""
 
+    @abstractmethod
     def holds(self, table: ItemTable) -> np.ndarray:
         """Bool `[item]`. Raises `UserError` when the table has no such column or it holds something else."""
-        raise NotImplementedError
 
     def __and__(self, other: Condition) -> Condition:
         return _Both(self, other)

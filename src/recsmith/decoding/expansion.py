@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -83,17 +84,24 @@ class Selection(Protocol):
 
 def expand(trie: CodeTrie, mask: SearchMask, level: int, logits: Tensor, nodes: Tensor, normalise: Normalise) -> Expansion:
     """Children of `nodes` `[batch, beam]` under the model's `logits` `[batch, beam, size of level]`."""
+    logits = logits if normalise == "alive" else log_probabilities(logits, normalise)
+    return expand_by(trie, mask, level, nodes, lambda child, codes: logits.gather(2, codes), alive=normalise == "alive")
+
+
+def expand_by(
+    trie: CodeTrie, mask: SearchMask, level: int, nodes: Tensor, score: Callable[[Tensor, Tensor], Tensor], *, alive: bool
+) -> Expansion:
+    """Children of `nodes` under `score(child, codes)`, all `[batch, beam, child]`; `alive` makes probabilities of those not masked."""
     first = trie.children[level][nodes]
     span = torch.arange(trie.widest[level], device=nodes.device)
     beyond = span >= (trie.children[level][nodes + 1] - first)[..., None]
     child = (first[..., None] + span).clamp_(max=trie.nodes(level + 1) - 1)
     codes = trie.codes[level + 1][child]
-    logits = logits if normalise == "alive" else log_probabilities(logits, normalise)
-    candidates = logits.gather(2, codes).clamp_(min=LEAST)
+    candidates = score(child, codes).clamp_(min=LEAST)
     candidates.masked_fill_(beyond, -torch.inf)
     mask.apply(candidates, trie, level, nodes, child)
     normed = candidates
-    if normalise == "alive":
+    if alive:
         normed = candidates - candidates.logsumexp(dim=2, keepdim=True).clamp(min=LEAST)
     return Expansion(level, child, normed, candidates, mask.hopes(level + 1, child), codes)
 

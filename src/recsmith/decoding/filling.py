@@ -108,7 +108,8 @@ class _Draft:
 def fill_lists(search: Search, score: Score, k: int, *, pool: int, limits: Limits, rules: Sequence[BoundRules | None]) -> RankedLists:
     """Lists of length k under the rules of each row. `pool` items are asked for at first, before any list needs more."""
     size = next(rule.size for rule in rules if rule is not None)
-    own = [BoundRules(size) if rule is None else rule for rule in rules]
+    none = BoundRules(size)
+    own = [none if rule is None else rule for rule in rules]
     everybody = np.arange(len(own))
     drafts = [_Draft(rule, k) for rule in own]
     _place_pins(drafts, score, k, limits)
@@ -120,9 +121,8 @@ def fill_lists(search: Search, score: Score, k: int, *, pool: int, limits: Limit
 
 
 def _place_pins(drafts: list[_Draft], score: Score, k: int, limits: Limits) -> None:
-    excluded = None if limits.exclude is None else limits.exclude
     for row, draft in enumerate(drafts):
-        seen = set() if excluded is None else set(excluded.row(row).tolist())
+        seen = set() if limits.exclude is None else set(limits.exclude.row(row).tolist())
         pins = [item for place, item in sorted(draft.rules.pins.items()) if place < k and item not in seen and _counts(item, draft, limits)]
         if not pins:
             continue

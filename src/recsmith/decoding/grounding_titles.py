@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 
 _YEAR = re.compile(r"\((1[89]\d\d|20\d\d)(?:\s*[-–—/]\s*(?:\d{2,4})?)?\)")
+_YEAR_BEHIND_COMMA = re.compile(r",\s*(1[89]\d\d|20\d\d)\s*$")
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _ARTICLES = r"the|an?|la|le|les|l|el|los|las|il|der|die|das|den|det|lo|gli|une?"
 _TRAILING_ARTICLE = re.compile(rf"^(.+?),\s*({_ARTICLES})('?)$")
@@ -26,7 +27,7 @@ class Title:
     key: str
     """Words in small letters without accents, punctuation, leading article, year and brackets; "" where nothing is left."""
     year: int | None
-    """Year in brackets."""
+    """Year in brackets, or behind a comma at the end."""
     aliases: tuple[str, ...]
     """Keys of what stands in other brackets, such as original titles."""
     main: str
@@ -37,6 +38,7 @@ class Title:
 
 def read_title(text: str) -> Title:
     """The normal form of a title."""
+    text = _YEAR_BEHIND_COMMA.sub(r" (\1)", text)
     years = _YEAR.findall(text)
     bare = _YEAR.sub(" ", text)
     aliases = tuple(key for alias in _BRACKETS.findall(bare) if (key := _key(_ALIAS_WORDS.sub("", alias.strip().casefold()))))

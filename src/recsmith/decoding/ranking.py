@@ -22,8 +22,8 @@ def top_k(scores: Tensor, k: int, *, limits: Limits = NO_LIMITS, rules: Rules = 
     Exact, also where several items tie for the last place. Items with score -inf are never answered; rows with fewer than k
     items left end in item -1 with score -inf. `rules` (see `recsmith.decoding.rules`), one for all rows or one each, hold exactly;
     boosts are in the scores that are answered. `sampled` draws k items by the softmax of their scores instead; the lists then hold
-    log-probabilities (see `recsmith.decoding.sampling`). Raises `UserError` when a score that counts is NaN, `ValueError` when limits or rules
-    do not fit.
+    log-probabilities (see `recsmith.decoding.sampling`). Raises `UserError` when a score that counts is NaN, `ValueError` when limits
+    or rules do not fit.
     """
     if k < 1:
         raise ValueError(f"k = {k} items cannot be answered; ask for at least 1")

@@ -11,6 +11,7 @@ Deviations: the first level is never guessed, because reading the history gives 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from recsmith.decoding.beam import BEST, take_rows
 from recsmith.decoding.drafts import Draft, Guess
-from recsmith.decoding.expansion import Beams, Normalise, expand
+from recsmith.decoding.expansion import Beams, Normalise, expand, expand_by
 from recsmith.decoding.limits import NO_LIMITS
 from recsmith.decoding.lists import padded_lists, select_top
 from recsmith.decoding.masks import Rules, SearchMask, distinct_rules
@@ -167,12 +168,8 @@ class _Search:
         leaves = self.trie.leaves[level][own]
         blocks = [self.trie.ancestors(depth, leaves) for depth in range(1, level)] + [own]
         for depth in range(level, self.trie.levels - 1):
-            span = torch.arange(self.trie.widest[depth], device=kept.nodes.device)
-            ahead = (self.trie.children[depth][kept.nodes][..., None] + span).clamp_(max=self.trie.nodes(depth + 1) - 1)
-            scores = torch.zeros(*kept.nodes.shape, self.trie.sizes[depth], device=kept.nodes.device)
-            codes = self.trie.codes[depth + 1][ahead]
-            scores.scatter_(2, codes, guess(depth, kept.nodes, ahead))
-            expansion = expand(self.trie, mask, depth, scores, kept.nodes, "alive")
+            score = partial(_guessed, guess, depth, kept.nodes)
+            expansion = expand_by(self.trie, mask, depth, kept.nodes, score, alive=True)
             totals = expansion.log_probabilities + kept.log_probabilities[..., None]
             keys = totals if expansion.hopes is None else totals + expansion.hopes
             chosen = select_top(keys.flatten(1), min(self.size[2], keys[0].numel()))
@@ -207,6 +204,10 @@ def _places(block: Tensor, kept: Beams) -> tuple[Tensor, Tensor]:
     """Where the kept nodes stand among the checked ones `[batch, n]`, and whether they are there."""
     place = torch.searchsorted(block.contiguous(), kept.nodes.contiguous()).clamp_(max=block.shape[1] - 1)
     return place, block.gather(1, place) == kept.nodes
+
+
+def _guessed(guess: Guess, depth: int, nodes: Tensor, child: Tensor, _codes: Tensor) -> Tensor:
+    return guess(depth, nodes, child)
 
 
 def _live(kept: Beams) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.scores import auc, grouped_auc
 
 
@@ -38,7 +39,7 @@ class ReliabilityCurve:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def reliability_curve(
@@ -91,7 +92,7 @@ class ScoreComparability:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def score_comparability(scores: np.ndarray, labels: np.ndarray, users: np.ndarray) -> ScoreComparability:

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 
 CORE_WATTS = 12.0
 """Power of one busy processor core unless said otherwise (Lannelongue et al. 2021, mean of common processors)."""
@@ -74,7 +75,7 @@ class Cost:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 class CostMeter:
@@ -130,7 +131,7 @@ class Latency:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def latency(call: Callable[[Any], Any], requests: Iterable[Any], *, warm_up: int = 3) -> Latency:
@@ -183,7 +184,7 @@ class LanguageCost:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsmith.data import Cases, Histories, offsets_of
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.category_sets import CategorySets
 from recsmith.evaluation.diversity import category_diversity
 from recsmith.evaluation.exposure import coverage, exposure, gini
@@ -53,7 +54,7 @@ class RoundRow:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def feedback_rounds(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recsmith.data import Histories
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.exposure import entropy
 from recsmith.evaluation.relevance import Relevance
 from recsmith.protocols import RankedLists
@@ -33,7 +34,7 @@ class GenerationQuality:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def generation_quality(
@@ -87,7 +88,7 @@ class CodeUse:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def code_use(codes: np.ndarray, sizes: Sequence[int]) -> CodeUse:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from recsmith.data import Cases, Histories, Log, Split
 from recsmith.data import popularity as count_events
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.relevance import members_of_rows
 
 TWIN_LENGTH = 5
@@ -32,7 +33,7 @@ class LeakCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def leak_checks(

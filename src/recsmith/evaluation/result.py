@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.leaks import LeakCheck
 from recsmith.evaluation.tables import format_table
 
@@ -39,8 +38,8 @@ class Evaluation:
         return {
             "split": self.split,
             "protocol": dict(self.protocol),
-            "metrics": _json_numbers(self.metrics),
-            "figures": _json_numbers(self.figures),
+            "metrics": json_ready(self.metrics),
+            "figures": json_ready(self.figures),
             "checks": [check.as_dict() for check in self.checks],
             "cases": self.cases,
             "seconds": round(self.seconds, 3),
@@ -53,7 +52,3 @@ class Evaluation:
             metric, _, cutoff = name.partition("@")
             rows.setdefault(metric, {f"{self.split}, {self.cases} cases": metric})[f"@{cutoff}"] = value
         return format_table(list(rows.values()))
-
-
-def _json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}

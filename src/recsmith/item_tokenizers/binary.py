@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from recsmith.config import Config
 from recsmith.item_tokenizers.collaborative import collaborative_vectors
-from recsmith.item_tokenizers.plain import ObservingTokenizer
+from recsmith.item_tokenizers.plain import ObservingTokenizer, PlainConfig
 from recsmith.seeding import derive_seed, generator
 
 
-class BinaryConfig(Config):
+class BinaryConfig(PlainConfig):
     """Settings of binary collaborative codes."""
 
     levels: int = Field(4, ge=1, le=16)
@@ -34,7 +33,7 @@ class BinaryCodes(ObservingTokenizer):
     language model with the strings, where these codes go to any generator.
     """
 
-    Config: ClassVar[type[Config]] = BinaryConfig
+    Config: ClassVar[type[PlainConfig]] = BinaryConfig
     no_new_items = "nobody has met them yet"
 
     def _index(self, items: int, *, seed: int) -> tuple[np.ndarray, Sequence[int]]:

@@ -10,17 +10,16 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.errors import DataError, UserError, suggestion
 from recsmith.item_tokenizers.collisions import assign_new
-from recsmith.item_tokenizers.plain import PlainTokenizer
+from recsmith.item_tokenizers.plain import PlainConfig, PlainTokenizer
 
 NONE = 0
 """Code of a level at which an item has no category, or one that was not there when the tokenizer was fitted."""
 
 
-class CategoryConfig(Config):
+class CategoryConfig(PlainConfig):
     """Settings of semantic indexing."""
 
     levels: int = Field(3, ge=1, le=16)
@@ -38,7 +37,7 @@ class CategoryCodes(PlainTokenizer):
     hierarchy are read from the most common category to the rarest. New items take the path of their categories.
     """
 
-    Config: ClassVar[type[Config]] = CategoryConfig
+    Config: ClassVar[type[PlainConfig]] = CategoryConfig
 
     _ranks: dict[str, int]
     _books: list[list[str]]

@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from recsmith.config import Config
-from recsmith.item_tokenizers.plain import PlainTokenizer
+from recsmith.item_tokenizers.plain import PlainConfig, PlainTokenizer
 
 
-class IndependentConfig(Config):
+class IndependentConfig(PlainConfig):
     """Independent indexing has no settings."""
 
 
@@ -21,7 +20,7 @@ class IndependentCodes(PlainTokenizer):
     Deviation: a collision level follows, as everywhere here; it is always 0.
     """
 
-    Config: ClassVar[type[Config]] = IndependentConfig
+    Config: ClassVar[type[PlainConfig]] = IndependentConfig
     no_new_items = "each item has a learned token of its own"
 
     def _index(self, items: int, *, seed: int) -> tuple[np.ndarray, Sequence[int]]:

@@ -18,6 +18,10 @@ from recsmith.item_tokenizers.figures import code_figures
 from recsmith.protocols import Progress
 
 
+class PlainConfig(Config):
+    """What the settings of all plain indexings have in common: nothing but the base."""
+
+
 class PlainTokenizer(ABC):
     """Items → codes without a look at their vectors, of which only the number of rows counts.
 
@@ -25,11 +29,11 @@ class PlainTokenizer(ABC):
     place them. `bind` tells whose codes are asked for, as for every tokenizer that looks items up.
     """
 
-    Config: ClassVar[type[Config]]
+    Config: ClassVar[type[PlainConfig]] = PlainConfig
     no_new_items: ClassVar[str] = ""
     """Why this indexing has no code for new items; empty when it has."""
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: PlainConfig | None = None) -> None:
         self.config: Any = self.Config() if config is None else config
         self._bound: tuple[pl.Series, Catalogue | None] | None = None
         self._sizes: tuple[int, ...] = ()
@@ -66,7 +70,9 @@ class PlainTokenizer(ABC):
         """Codes of new items, distinct from each other and from `taken`. Raises `UserError` where the indexing has none for them."""
         self._require_fitted()
         if taken.sizes[:-1] != self._sizes[:-1]:
-            raise UserError(f"codes taken have sizes {taken.sizes[:-1]}, this tokenizer's are {self._sizes[:-1]}; pass the codes that it made")
+            raise UserError(
+                f"codes taken have sizes {taken.sizes[:-1]}, this tokenizer's are {self._sizes[:-1]}; pass the codes that it made"
+            )
         if len(vectors) == 0:
             return ItemCodes(np.zeros((0, taken.levels), dtype=np.int64), taken.sizes)
         return self._place(len(vectors), taken)
@@ -96,7 +102,7 @@ class PlainTokenizer(ABC):
 class ObservingTokenizer(PlainTokenizer):
     """A plain indexing made from training histories, which `observe` hands in before `fit`."""
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: PlainConfig | None = None) -> None:
         super().__init__(config)
         self._histories: Histories | None = None
 

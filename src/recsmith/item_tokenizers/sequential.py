@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.errors import UserError
-from recsmith.item_tokenizers.plain import ObservingTokenizer, number_digits
+from recsmith.item_tokenizers.plain import ObservingTokenizer, PlainConfig, number_digits
 
 
-class SequentialConfig(Config):
+class SequentialConfig(PlainConfig):
     """Settings of sequential indexing."""
 
     levels: int = Field(3, ge=1, le=16)
@@ -31,7 +30,7 @@ class SequentialCodes(ObservingTokenizer):
     digits instead of the pieces of a text tokenizer. New items get the numbers that follow.
     """
 
-    Config: ClassVar[type[Config]] = SequentialConfig
+    Config: ClassVar[type[PlainConfig]] = SequentialConfig
 
     _next = 0
 

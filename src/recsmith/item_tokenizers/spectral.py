@@ -11,9 +11,8 @@ from pydantic import Field
 from scipy import sparse
 from scipy.sparse import linalg
 
-from recsmith.config import Config
 from recsmith.item_tokenizers.collaborative import co_occurrence
-from recsmith.item_tokenizers.plain import ObservingTokenizer
+from recsmith.item_tokenizers.plain import ObservingTokenizer, PlainConfig
 from recsmith.nn.quantizers import kmeans
 from recsmith.seeding import derive_seed
 
@@ -21,7 +20,7 @@ _DENSE = 400
 """Nodes up to which all eigenvectors are computed at once, which is then faster than asking for a few."""
 
 
-class SpectralConfig(Config):
+class SpectralConfig(PlainConfig):
     """Settings of collaborative indexing."""
 
     levels: int = Field(3, ge=1, le=16)
@@ -40,7 +39,7 @@ class SpectralCodes(ObservingTokenizer):
     among the branches. Deviations: a fixed depth, after which items of a leaf are numbered; near events count more than far ones.
     """
 
-    Config: ClassVar[type[Config]] = SpectralConfig
+    Config: ClassVar[type[PlainConfig]] = SpectralConfig
     no_new_items = "nobody has met them yet"
 
     def _index(self, items: int, *, seed: int) -> tuple[np.ndarray, Sequence[int]]:

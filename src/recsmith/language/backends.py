@@ -20,6 +20,8 @@ class BackendConfig(Config):
     """Address, model and limits of an endpoint."""
     local: LocalConfig | None = None
     """Folder of a local model."""
+    dry_run: bool = False
+    """Ask nothing and count what it would cost at most; what the cache knows is answered from there, all else with nothing."""
 
 
 def make_backend(config: BackendConfig) -> Backend | None:

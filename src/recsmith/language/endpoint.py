@@ -79,7 +79,7 @@ class EndpointBackend:
     A call that fails in a way that may pass (no connection, a timeout, 408, 409, 425, 429, 5xx, a broken or unreadable answer, another
     model's answer) is repeated after a wait with jitter, never before the server's Retry-After; its place is free while it waits.
     Everything else is a `BackendError` at once, with the server's message and without the key. Redirects are not followed, so that the
-    key goes nowhere else.
+    key goes nowhere else. Proxies that the environment names are used for https alone.
     """
 
     def __init__(self, config: EndpointConfig) -> None:
@@ -227,7 +227,7 @@ class EndpointBackend:
             config = self.config
             limits = self._httpx.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency)
             secure = self._url.startswith("https:")
-            client = self._httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False, trust_env=False, verify=secure)
+            client = self._httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False, trust_env=secure, verify=secure)
             places = asyncio.Semaphore(config.concurrency)
             self._connections = _Connections(loop, client, places, Pace(config.requests_per_minute), Pace(config.tokens_per_minute))
         return self._connections

@@ -20,7 +20,7 @@ class Retries(Config):
     """Calls for one prompt at most, the first included."""
     first_wait: float = Field(0.5, ge=0)
     """Seconds before the second call at most; doubles with each further one."""
-    longest_wait: float = Field(30.0, ge=0)
+    longest_wait: float = Field(120.0, ge=0)
     """Seconds between two calls at most; a longer Retry-After ends the attempts."""
 
     def wait(self, failures: int, *, asked_for: float | None, random_: random.Random) -> float:

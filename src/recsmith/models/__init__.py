@@ -33,6 +33,7 @@ MODELS = Registry(
         "action-piece": "recsmith.models.action_piece:ActionPiece",
         "cobra": "recsmith.models.cobra:Cobra",
         "hstu-codes": "recsmith.models.hstu_codes:HstuCodes",
+        "eager": "recsmith.models.eager:Eager",
         "content-knn": "recsmith.models.content_knn:ContentKnn",
         "unisrec": "recsmith.models.unisrec:Unisrec",
         "zesrec": "recsmith.models.zesrec:Zesrec",

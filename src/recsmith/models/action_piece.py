@@ -80,6 +80,8 @@ class ActionPiece(nn.Module):
     Config: ClassVar[type[Config]] = ActionPieceConfig
     answers: ClassVar[Literal["codes"]] = "codes"
     learns: ClassVar[Literal["gradient"]] = "gradient"
+    learned_buffers: ClassVar[tuple[str, ...]] = ("rules",)
+    """Whole numbers that were learned, which a migration to new codes has to keep."""
 
     item_codes: Tensor
     rules: Tensor

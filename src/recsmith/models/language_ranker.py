@@ -23,10 +23,15 @@ from recsmith.language.asker import Asker
 from recsmith.language.backends import BackendConfig, make_backend
 from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
+from recsmith.language.dry_run import DryRun
 from recsmith.language.rankers import RANKERS, RankCase, Ranked
 from recsmith.language.rankers.embedded import EncoderRanker
+from recsmith.nn.neighbour_table import NeighbourTable
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
+
+_NEIGHBOURS = 20
+"""Items that people took besides an item, of which the knowledge of a prompt is made."""
 
 
 class LanguageRankerConfig(Config):
@@ -50,6 +55,8 @@ class LanguageRankerConfig(Config):
     """What may be spent; a spent budget ends the run, and the same command with a larger one goes on from there."""
     cache: str | None = None
     """File that keeps the answers (SQLite); None: `answers.sqlite` in `$RECSMITH_CACHE` or `~/.cache/recsmith`."""
+    knowledge: int = Field(0, ge=0)
+    """Lines about what people took besides, for templates with a field `knowledge` (rank-with-knowledge); counted in training."""
     max_history: int = Field(20, ge=1)
     """Events of a history that are told, counted from its end."""
 
@@ -78,6 +85,7 @@ class LanguageRanker(nn.Module):
         self.items = items
         self.retriever = _retriever(config, items)
         self.table = TextTable()
+        self.besides = NeighbourTable(items if config.knowledge else 0, _NEIGHBOURS)
         make = RANKERS.get(config.ranker)
         self._ranker = make(make.Config.parse(config.ranker_settings, where="model.ranker_settings"), ground=ground_in)
         self._backend = backend
@@ -92,8 +100,10 @@ class LanguageRanker(nn.Module):
         self.table, self._encoded = TextTable(texts), None
 
     def solve(self, histories: Histories) -> None:
-        """Fit the retriever."""
+        """Fit the retriever, and count what people took besides where the prompts tell it."""
         self.retriever.solve(histories)  # type: ignore[operator]
+        if self.config.knowledge:
+            self.besides.fit(histories.values, histories.offsets)
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: candidates in the ranker's order above everything else in the retriever's order."""
@@ -107,9 +117,10 @@ class LanguageRanker(nn.Module):
         rows = [batch.items[batch.offsets[row] : batch.offsets[row + 1]] for row in range(len(batch))]
         known = [row for row, items in enumerate(rows) if len(items)]
         places = _places(scores)
+        candidates = _candidates(scores, rows, min(self.config.candidates, self.items))
+        known = [row for row in known if len(candidates[row]) > 1]
         if not known:
             return places
-        candidates = _candidates(scores, rows, min(self.config.candidates, self.items))
         histories = [rows[row][-self.config.max_history :].tolist() for row in known]
         ranked = self._rank([self._case(history, candidates[row], words[row]) for history, row in zip(histories, known, strict=True)])
         for row, order in zip(known, ranked.orders, strict=True):
@@ -133,7 +144,18 @@ class LanguageRanker(nn.Module):
 
     def _case(self, history: list[int], candidates: list[int], words: str) -> RankCase:
         texts = self.table.texts
-        return RankCase([texts[item] for item in history], [texts[item] for item in candidates], words)
+        told, shown = [texts[item] for item in history], [texts[item] for item in candidates]
+        return RankCase(told, shown, words, knowledge=self._lines(history, candidates))
+
+    def _lines(self, history: list[int], candidates: list[int]) -> list[str]:
+        """How many people took a candidate besides an item of the history, the most first (DOKE's collaborative knowledge)."""
+        if self.config.knowledge == 0:
+            return []
+        wanted, texts = set(candidates), self.table.texts
+        rows = [(item, self.besides.neighbours[item].tolist(), self.besides.people[item].tolist()) for item in dict.fromkeys(history)]
+        pairs = [(people, item, other) for item, others, counts in rows for other, people in zip(others, counts) if other in wanted]
+        best = sorted(pairs, key=lambda pair: -pair[0])[: self.config.knowledge]
+        return [f"{people} people who took {texts[item]} also took {texts[other]}" for people, item, other in best]
 
     def _rank(self, cases: list[RankCase]) -> Ranked:
         asker = self._asker or self._make_asker()
@@ -146,11 +168,17 @@ class LanguageRanker(nn.Module):
         return ranked
 
     def _vectors_of(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts of items, float32 `[text, dim]`; all items are encoded at the first call."""
+        """Vectors of texts, float32 `[text, dim]`; all items are encoded at the first call, people's own words when they come."""
         if self._encoded is None:
             encoded = encode_texts(self.table.texts, self.config.encoder)
             self._encoded = (encoded.encoder_name, dict(zip(self.table.texts, encoded.vectors, strict=True)))
-        return np.stack([self._encoded[1][text] for text in texts])
+        known = self._encoded[1]
+        others = [text for text in texts if text not in known]
+        if not others:
+            return np.stack([known[text] for text in texts])
+        told = encode_texts(others, self.config.encoder, reference=self.table.texts).vectors
+        more = dict(zip(others, told, strict=True))
+        return np.stack([known[text] if text in known else more[text] for text in texts])
 
     def _make_asker(self) -> Asker | None:
         backend = self._backend or make_backend(self.config.backend)
@@ -158,8 +186,10 @@ class LanguageRanker(nn.Module):
             return None
         from recsmith.encoders.encode import default_cache
 
-        path = Path(self.config.cache) if self.config.cache else default_cache() / "answers.sqlite"
-        return Asker(backend, cache=AnswerCache(path), budget=self.config.budget)
+        cache = AnswerCache(Path(self.config.cache) if self.config.cache else default_cache() / "answers.sqlite")
+        if self.config.backend.dry_run:
+            return Asker(DryRun(backend, cache=cache))
+        return Asker(backend, cache=cache, budget=self.config.budget)
 
 
 def ground_in(titles: Sequence[str], candidates: Sequence[str]) -> list[int]:

@@ -30,7 +30,7 @@ class RlmrecConfig(Config):
     """Steps over the graph; the representations of all steps are averaged."""
     align: Literal["contrastive", "generative", "none"] = "contrastive"
     """contrastive: representations meet their texts' images; generative: texts are told of items that are masked; none: LightGCN."""
-    weight: float = Field(0.1, ge=0)
+    weight: float = Field(0.01, ge=0)
     """Weight of the alignment beside the ranking loss."""
     temperature: float = Field(0.2, gt=0)
     """Divisor of the cosines in the alignment; smaller is sharper."""

@@ -105,18 +105,16 @@ class Rpg(nn.Module):
             )
             for _ in range(config.layers)
         )
-        self.input_norm = nn.LayerNorm(config.dim)
+        self.input_norm = nn.LayerNorm(config.dim) if config.norm == "post" else nn.Identity()
         self.output_norm = nn.LayerNorm(config.dim) if config.norm == "pre" else nn.Identity()
         self.turns = nn.Parameter(torch.zeros(codes.levels, config.dim, config.dim))  # a head starts as the state itself, as in the paper
         self.shifts = nn.Parameter(torch.zeros(codes.levels, config.dim))
         self._graph: Tensor | None = None
         self.apply(self._initialise)
-        nn.init.normal_(self.items.vectors.weight, std=config.init_std * codes.levels**0.5)  # so that their mean has init_std
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Item indices `[token]` of packed rows, at most `max_history` each → hidden states `[token, dim]`."""
-        tokens = self.items(items) + self.positions(positions(offsets, tokens=len(items)))
-        tokens = self.dropout(self.input_norm(tokens) if self.config.norm == "post" else tokens)
+        tokens = self.dropout(self.input_norm(self.items(items) + self.positions(positions(offsets, tokens=len(items)))))
         plan = Plan.of(offsets)
         for block in self.blocks:
             tokens = block(tokens, plan)

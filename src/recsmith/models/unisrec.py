@@ -126,7 +126,9 @@ class Unisrec(nn.Module):
         view = HistoryBatch(batch.items[kept], offsets_from(lengths))
         first, second = (final_states(self._encode(some, table), some.offsets, **self._reach(some)) for some in (batch, view))
         both = (batch.offsets.diff() > 0) & (lengths > 0)
-        return fused_cross_entropy(self._sharp(first[both]), F.normalize(second[both].float(), dim=1), torch.arange(int(both.sum())))
+        return fused_cross_entropy(
+            self._sharp(first[both]), F.normalize(second[both].float(), dim=1), torch.arange(int(both.sum()), device=both.device)
+        )
 
     def _encode(self, batch: HistoryBatch, table: Tensor) -> Encode:
         return lambda tokens, offsets: self.encoder(table[batch.items[tokens]], offsets)

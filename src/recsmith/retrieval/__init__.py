@@ -3,6 +3,7 @@
 from recsmith.retrieval.bm25 import Bm25Index
 from recsmith.retrieval.cascade import Cascade, Stage
 from recsmith.retrieval.cross_encoder import CrossEncoder, CrossEncoderReranker
+from recsmith.retrieval.cross_encoder_training import CrossEncoderTraining, train_cross_encoder
 from recsmith.retrieval.exact import ExactIndex
 from recsmith.retrieval.faiss_index import FaissConfig, FaissIndex
 from recsmith.retrieval.fusion import reciprocal_rank_fusion
@@ -17,6 +18,7 @@ __all__ = [
     "CooccurrenceSource",
     "CrossEncoder",
     "CrossEncoderReranker",
+    "CrossEncoderTraining",
     "DenseSource",
     "ExactIndex",
     "FaissConfig",
@@ -32,4 +34,5 @@ __all__ = [
     "Stage",
     "load_index",
     "reciprocal_rank_fusion",
+    "train_cross_encoder",
 ]

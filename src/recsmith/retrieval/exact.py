@@ -1,4 +1,4 @@
-"""`ExactIndex`: inner products with all vectors. Exact, no dependency, and fast enough up to some 100,000 items."""
+"""`ExactIndex`: inner products with all vectors. Exact, no dependency, and fast enough up to some 30,000 items."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsmith.serving.batching import Batcher, OverloadError
+from recsmith.serving.batching import Batcher, ModelFailedError, OverloadError
 from recsmith.serving.generation import Generation, Question
 
 LOG = logging.getLogger("recsmith.serving")
@@ -115,7 +115,7 @@ class Answers:
             return self._fall_back(generation, question, key, (*degraded, "deadline"))
         except OverloadError:
             return self._fall_back(generation, question, key, (*degraded, "overload"))
-        except Exception:
+        except ModelFailedError:
             LOG.exception("model %s failed", generation.name)
             return self._fall_back(generation, question, key, (*degraded, "failure"))
         served = served_list(generation, items, scores, source, degraded)

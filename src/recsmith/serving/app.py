@@ -79,8 +79,8 @@ class Application:
             reply = _refused(problem)
         except StoreUnavailableError as error:
             reply = _refused(self._server.away(error))
-        except Exception:
-            LOG.exception("a bug in %s", template)
+        except Exception as error:
+            LOG.exception("a bug in %s: %s", template, type(error).__name__)
             reply = _refused(Problem("bug", "the server made a mistake, which is in its log; please report it"))
         await _send(send, reply)
         seconds = time.perf_counter() - started

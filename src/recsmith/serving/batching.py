@@ -22,6 +22,10 @@ class OverloadError(Exception):
     """So many questions wait that another one would not be answered in time."""
 
 
+class ModelFailedError(Exception):
+    """The model broke on a batch; the cause says how."""
+
+
 @dataclass
 class _Waiting:
     generation: Generation
@@ -47,7 +51,8 @@ class Batcher:
         return len(self._waiting)
 
     async def ask(self, generation: Generation, question: Question) -> Answer:
-        """The answer; a caller that gives up costs nothing once its question has not been taken. Raises `OverloadError`."""
+        """The answer; a caller that gives up costs nothing once its question has not been taken. Raises `OverloadError`,
+        `ModelFailedError`."""
         if len(self._waiting) >= self._max_waiting:
             raise OverloadError(f"{len(self._waiting)} questions are waiting")
         waiting = _Waiting(generation, question, asyncio.get_running_loop().create_future())
@@ -70,7 +75,7 @@ class Batcher:
             questions = [waiting.question for waiting in batch]
             try:
                 answers = await loop.run_in_executor(self._executor, batch[0].generation.answer, questions)
-            except Exception as error:  # noqa: BLE001 - the callers fall back, count it and log it; the next batch must not suffer
+            except Exception as error:  # noqa: BLE001 - whatever a model does, the callers fall back, and the next batch must not suffer
                 _fail(batch, error)
                 continue
             _deliver(batch, answers)
@@ -96,4 +101,6 @@ def _deliver(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
     for waiting in batch:
         if not waiting.future.done():
-            waiting.future.set_exception(error)
+            failure = ModelFailedError(f"{type(error).__name__}: {error}")
+            failure.__cause__ = error
+            waiting.future.set_exception(failure)

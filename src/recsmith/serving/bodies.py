@@ -17,6 +17,8 @@ MOST_EVENTS = 1000
 
 
 def _as_text(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # 12.0 is a whole number in JSON
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -38,7 +40,24 @@ Id = Annotated[
 Flag = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
 Scalar = Annotated[str, Field(max_length=4096)] | bool | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | float | None
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\u0000-\u001f\u007f]{1,64}$")]
-Attributes = Annotated[dict[Name, Scalar | Annotated[list[Scalar], Field(max_length=100)]], Field(max_length=64)]
+_SCALAR_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "maxLength": 4096},
+        {"type": "boolean"},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        {"type": "number"},
+        {"type": "null"},
+    ]
+}
+_ATTRIBUTES_SCHEMA = {
+    "type": "object",
+    "maxProperties": 64,
+    "propertyNames": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\u0000-\u001f\u007f]{1,64}$"},
+    "additionalProperties": {"anyOf": [*_SCALAR_SCHEMA["anyOf"], {"type": "array", "maxItems": 100, "items": _SCALAR_SCHEMA}]},
+}
+Attributes = Annotated[
+    dict[Name, Scalar | Annotated[list[Scalar], Field(max_length=100)]], Field(max_length=64), WithJsonSchema(_ATTRIBUTES_SCHEMA)
+]
 Deadline = Annotated[int | None, Field(ge=1, le=60_000)]
 
 

@@ -69,7 +69,7 @@ class Growth:
         return replace(longer, model=scores.eval()), "neighbours" if (weights > 0).any() else "unscored"
 
     def _neighbours(self, longer: Recommender, known: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each item behind the first `known`: the most similar of these, int64 `[new, n]`, and weights that sum to 1 (or to 0: none)."""
+        """For each item behind the first `known`: the most similar of these, int64 `[new, n]`, and weights that sum to 1 (0: none)."""
         count, new = min(NEIGHBOURS, known), longer.items - known
         nothing = np.zeros((new, count), dtype=np.int64), np.zeros((new, count), dtype=np.float32)
         if longer.catalogue is None or not longer.catalogue.columns_of("text", "category", "list"):

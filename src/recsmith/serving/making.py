@@ -76,7 +76,7 @@ def _newer(table: ItemTable, rows: Sequence[dict[str, Any]]) -> ItemTable:
 
 def _column(name: str, values: list[Any], table: ItemTable) -> pl.Series:
     try:
-        dtype = table.column(name).dtype
+        dtype: pl.DataType | type[pl.DataType] = table.column(name).dtype
     except UserError:
         dtype = _type_of(values)
     return typed_column(name, values, dtype)

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +43,16 @@ class Prepared:
 
 def prepare(config: ServerConfig, run: Path, *, rules: Path | None = None, make_key: bool = True) -> Prepared:
     """Open the store and load the model that is to be in service. Raises `RecsmithError` with one line for what is not as it must be."""
-    store = Store(config.store)
-    try:
+    with ExitStack() as undo:
+        store = Store(config.store)
+        undo.callback(store.close)
         ingredients = Ingredients(_rules(store, rules))
         name, base = _model(store, config, run)
         _set_threads(config)
         generation = make_generation(name, Growth(base), store, ingredients)
         first_key = _first_key(store, config) if make_key else None
-        return Prepared(config, run, store, ingredients, generation, first_key)
-    except BaseException:
-        store.close()
-        raise
+        undo.pop_all()
+    return Prepared(config, run, store, ingredients, generation, first_key)
 
 
 def check(prepared: Prepared) -> dict[str, Any]:

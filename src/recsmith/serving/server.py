@@ -343,8 +343,7 @@ class Server:
         return generation.question(k, user=index, live=live.events, base_history=base_history, include_seen=include_seen, person=person)
 
     def _read_person(self, user: str) -> tuple[list[Any], dict[str, Any]]:
-        events = self.store.history(user, kinds=self.config.history_kinds, limit=self.config.max_history)
-        return events, self.store.attributes(user)
+        return self.store.person(user, kinds=self.config.history_kinds, limit=self.config.max_history)
 
     def _apply(self, events: list[NewEvent], seqs: dict[str, int]) -> None:
         self.histories.apply(events, seqs)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, Select, bindparam, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -20,6 +20,16 @@ Result = TypeVar("Result")
 
 _FEED_LOCK = 7_302_019_001
 """PostgreSQL's advisory lock that writers of events hold until they commit, so that `seq` grows in the order of the commits."""
+
+
+# Made once: putting a statement together costs more than running it.
+_HISTORY = (
+    select(EVENTS.c.seq, EVENTS.c.item_id, EVENTS.c.time, EVENTS.c.value, EVENTS.c.kind)
+    .where(EVENTS.c.user_id == bindparam("user"), EVENTS.c.kind.in_(bindparam("kinds", expanding=True)))
+    .order_by(EVENTS.c.seq.desc())
+    .limit(bindparam("most"))
+)
+_ATTRIBUTES = select(USERS.c.attributes).where(USERS.c.user_id == bindparam("user"))
 
 
 class StoreUnavailableError(Exception):
@@ -103,21 +113,16 @@ class Store:
         """Raises `StoreUnavailableError` when the database does not answer."""
         self._read(lambda connection: connection.execute(select(1)).scalar())
 
-    def history(self, user: str, *, kinds: Sequence[str], limit: int, after: int = 0) -> list[PastEvent]:
-        """The last `limit` events of a person with `seq > after`, oldest first."""
-        question = (
-            select(EVENTS.c.seq, EVENTS.c.item_id, EVENTS.c.time, EVENTS.c.value, EVENTS.c.kind)
-            .where(EVENTS.c.user_id == user, EVENTS.c.seq > after, EVENTS.c.kind.in_(kinds))
-            .order_by(EVENTS.c.seq.desc())
-            .limit(limit)
-        )
-        found = self._read(lambda connection: connection.execute(question).all())
-        return [PastEvent(*row) for row in reversed(found)]
+    def person(self, user: str, *, kinds: Sequence[str], limit: int) -> tuple[list[PastEvent], dict[str, Any]]:
+        """The last `limit` events of a person, oldest first, and what was written about them; empty for strangers."""
 
-    def attributes(self, user: str) -> dict[str, Any]:
-        """What was written about a person, empty for strangers."""
-        row = self.row(select(USERS.c.attributes).where(USERS.c.user_id == user))
-        return {} if row is None else dict(json.loads(row["attributes"]))
+        def ask(connection: Connection) -> tuple[list[PastEvent], dict[str, Any]]:
+            found = connection.execute(_HISTORY, {"user": user, "kinds": kinds, "most": limit}).all()
+            attributes = connection.execute(_ATTRIBUTES, {"user": user}).scalar()
+            events = [PastEvent(*row) for row in reversed(found)]
+            return events, {} if attributes is None else dict(json.loads(attributes))
+
+        return self._read(ask)
 
     def feed(self, *, after: int, limit: int) -> list[dict[str, Any]]:
         """Events in the order in which they were acknowledged."""

@@ -27,7 +27,7 @@ class TextNeighbours:
         self._known = self._weighted(raw).T.tocsr()
 
     def nearest(self, texts: Sequence[str], count: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each text the `count` most similar known ones, best first, int64 `[text, count]`, and their cosines, float32 `[text, count]`."""
+        """For each text the `count` most similar known ones, best first, and their cosines; int64 and float32 `[text, count]`."""
         raw = self._matrix([Counter(_WORD.findall(text.lower())) for text in texts])
         similar = (self._weighted(raw) @ self._known).toarray()
         rows = np.argsort(-similar, axis=1, kind="stable")[:, :count]

@@ -9,9 +9,9 @@ import polars as pl
 
 from recsmith.data import Catalogue, ItemCodes
 from recsmith.item_tokenizers.migration import RenumberableTokenizer
-from recsmith.protocols import BoundItemTokenizer, Progress
+from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Progress
 from recsmith.run_folder import RunState
-from recsmith.tokens.reading import codes_of, collisions, encode_as_recorded, items_like, texts_in_step, tokenizer_of
+from recsmith.tokens.reading import codes_of, collisions, encode_more, items_like, texts_in_step, tokenizer_of
 
 WORSE = 1.25
 """Ratio of errors from which on new codebooks are advised."""
@@ -40,9 +40,17 @@ def token_drift(state: RunState, items: Catalogue, *, progress: Progress | None 
     changed = np.array([at >= 0 and then[at] != text for at, text in zip(index.tolist(), now, strict=True)], dtype=bool)
     moved = items.frame["item_id"].filter(pl.Series(changed))
     fresh = pl.concat([new, moved])
-    given = _own_codes(state, items, fresh, progress)
+    vectors = None
+    if isinstance(tokenizer, BoundItemTokenizer):
+        tokenizer.bind(fresh, items)
+    else:
+        vectors = encode_more(state, items.texts(fresh, template=template), progress=progress)
+    given = _own_codes(tokenizer, codes, np.empty((len(fresh), 0), dtype=np.float32) if vectors is None else vectors[len(codes) :])
     own = given[len(new) :]
-    measured = _errors(state, items, (new, moved), given, progress) if isinstance(tokenizer, RenumberableTokenizer) else None
+    measured = None
+    if vectors is not None and isinstance(tokenizer, RenumberableTokenizer):
+        errors = tokenizer.errors(vectors, np.concatenate([codes.table[:, :-1], given]))
+        measured = _ratios(*np.split(errors, [len(codes), len(codes) + len(new)]))
     current = codes.table[index[known]].copy()
     current[changed[known], :-1] = own
     prefixes = np.concatenate([current[:, :-1], given[: len(new)]])
@@ -63,35 +71,21 @@ def token_drift(state: RunState, items: Catalogue, *, progress: Progress | None 
     return {**drift, "reasons": _reasons(drift)}
 
 
-def _own_codes(state: RunState, items: Catalogue, ids: pl.Series, progress: Progress | None) -> np.ndarray:
-    """The learned codes that items would get by their texts alone, int64 `[item, level]`."""
-    codes, tokenizer = codes_of(state), tokenizer_of(state)
-    if not len(ids):
+def _own_codes(tokenizer: ItemTokenizer, codes: ItemCodes, vectors: np.ndarray) -> np.ndarray:
+    """The learned codes that items would get by their vectors alone, int64 `[item, level]`."""
+    if not len(vectors):
         return codes.table[:0, :-1]
-    if isinstance(tokenizer, BoundItemTokenizer):
-        tokenizer.bind(ids, items)
-        vectors = np.empty((len(ids), 0), dtype=np.float32)
-    else:
-        vectors = encode_as_recorded(state, items, ids, progress=progress)
-    return tokenizer.assign(vectors, taken=ItemCodes(codes.table[:0], (*codes.sizes[:-1], len(ids)))).table[:, :-1]
+    return tokenizer.assign(vectors, taken=ItemCodes(codes.table[:0], (*codes.sizes[:-1], len(vectors)))).table[:, :-1]
 
 
-def _errors(
-    state: RunState, items: Catalogue, groups: tuple[pl.Series, pl.Series], given: np.ndarray, progress: Progress | None
-) -> dict[str, Any]:
-    tokenizer, codes = tokenizer_of(state), codes_of(state)
-    assert isinstance(tokenizer, RenumberableTokenizer)
-    assert state.catalogue is not None
-    vectors = encode_as_recorded(state, state.catalogue, state.log.items.ids, progress=progress)
-    base = float(tokenizer.errors(vectors, codes.table[:, :-1]).mean())
-    found: dict[str, Any] = {"run": base}
-    parts = np.split(given, [len(groups[0])])
-    for name, ids, prefixes in zip(("new", "changed"), groups, parts, strict=True):
-        error = None
-        if len(ids):
-            error = float(tokenizer.errors(encode_as_recorded(state, items, ids, progress=progress), prefixes).mean())
-        found[name] = error
-        found[f"{name}_ratio"] = error / base if error is not None and base > 0 else None
+def _ratios(run: np.ndarray, new: np.ndarray, changed: np.ndarray) -> dict[str, float | None]:
+    """Mean errors, and those of new and changed items as multiples of the run's."""
+    base = float(run.mean())
+    found: dict[str, float | None] = {"run": base}
+    for name, errors in (("new", new), ("changed", changed)):
+        mean = float(errors.mean()) if len(errors) else None
+        found[name] = mean
+        found[f"{name}_ratio"] = mean / base if mean is not None and base > 0 else None
     return found
 
 

@@ -113,9 +113,7 @@ def _old_tokenizer(state: RunState, vectors: np.ndarray, same: np.ndarray, *, mo
         return tokenizer
     assert state.catalogue is not None
     if not same.any():
-        raise UserError(
-            "not one item has the text that it had, so that old and new vectors cannot be compared; use fresh codebooks: --fresh"
-        )
+        raise UserError("no item has the text that it had, so old and new vectors cannot be compared; use fresh codebooks: --fresh")
     before = encode_as_recorded(state, state.catalogue, state.log.items.ids)
     tokenizer.turn(rotation_between(vectors[same], before[same]))
     return tokenizer
@@ -140,8 +138,8 @@ def _renumberable(state: RunState, tokenizer: object) -> RenumberableTokenizer:
     assert state.recipe.tokenizer is not None
     if not isinstance(tokenizer, RenumberableTokenizer):
         raise UserError(
-            f"codes of tokenizer `{state.recipe.tokenizer.name}` cannot be kept under new codebooks, because they are not numbered level by "
-            "level; fit the recipe again on the new catalogue"
+            f"codes of tokenizer `{state.recipe.tokenizer.name}` cannot be kept under new codebooks, because its codes are not numbered "
+            "level by level; fit the recipe again on the new catalogue"
         )
     if state.vectors is not None:
         raise UserError(
@@ -162,7 +160,8 @@ def _weights(state: RunState, codes: ItemCodes) -> dict[str, torch.Tensor]:
             "on the new catalogue"
         )
     fresh = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    same = {name for name, tensor in fresh.items() if name in learned or tensor.is_floating_point()}
+    kept = {*learned, *getattr(model, "learned_buffers", ())}
+    same = {name for name, tensor in fresh.items() if name in kept or tensor.is_floating_point()}
     return {name: state.weights.get(name, tensor) if name in same else tensor for name, tensor in fresh.items()}
 
 

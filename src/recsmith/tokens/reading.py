@@ -70,10 +70,21 @@ def encode_as_recorded(state: RunState, catalogue: Catalogue, item_ids: pl.Serie
     if recorded["name"].startswith(GIVEN_ENCODER):
         return given_vectors(recorded["name"].removeprefix(GIVEN_ENCODER), item_ids)
     known = texts_in_step(state)
-    local = recorded["name"].startswith(LOCAL_ENCODER)
+    return _encoded(state, catalogue.texts(item_ids, template=recorded["text"]), known, progress)
+
+
+def encode_more(state: RunState, texts: list[str], *, progress: Progress | None = None) -> np.ndarray:
+    """Vectors `[item + text, dim]` of the run's items and, behind them, of further `texts`, as the run recorded; learned once for all."""
+    known = texts_in_step(state)
+    return _encoded(state, [*known, *texts], known, progress)
+
+
+def _encoded(state: RunState, texts: list[str], known: list[str], progress: Progress | None) -> np.ndarray:
+    recorded = state.card["encoder"]
     assert state.recipe.encoder is not None
+    local = recorded["name"].startswith(LOCAL_ENCODER)
     config = state.recipe.encoder.override(name="tfidf") if local else state.recipe.encoder
-    encoded = encode_texts(catalogue.texts(item_ids, template=recorded["text"]), config, reference=known, progress=progress)
+    encoded = encode_texts(texts, config, reference=known, progress=progress)
     if encoded.encoder_name != recorded["name"]:
         raise ArtifactError(
             f"the run's vectors come from {recorded['name']}, here the encoder is {encoded.encoder_name}; "

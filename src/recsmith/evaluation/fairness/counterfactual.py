@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.significance import Interval, bootstrap_interval
 
 Question = TypeVar("Question")
@@ -88,7 +89,7 @@ class CounterfactualAudit:
         """Ready for JSON, without the values per question."""
         result = asdict(self)
         del result["per_question"]
-        return {**result, "disadvantaged": self.disadvantaged}
+        return json_ready({**result, "disadvantaged": self.disadvantaged})
 
 
 def counterfactual_audit(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 
 _ROWS_AT_ONCE = 1_024
 
@@ -47,7 +48,7 @@ class Envy:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def envy(relevance: np.ndarray, lists: np.ndarray, *, margin: float = 0.05) -> Envy:

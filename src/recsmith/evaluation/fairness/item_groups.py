@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recsmith.data import Histories
 from recsmith.errors import DataError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.exposure import gini
 from recsmith.evaluation.relevance import members_of_rows
 
@@ -56,7 +57,7 @@ class ItemGroupExposure:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {**asdict(self), "worst": self.worst}
+        return {**json_ready(self), "worst": self.worst}
 
 
 def item_group_exposure(

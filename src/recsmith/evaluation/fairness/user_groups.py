@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recsmith.errors import DataError, UserError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.significance import Interval, bootstrap_interval, detectable_gap, group_permutation_test
 
 
@@ -54,7 +55,7 @@ class GroupUtility:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {**asdict(self), "worst": self.worst}
+        return {**json_ready(self), "worst": self.worst}
 
 
 def group_utility(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from recsmith.errors import import_extra
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.text.words import check_pairs
 
 
@@ -24,7 +25,7 @@ class Bleu:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def bleu(candidates: Sequence[str], references: Sequence[str], *, order: int = 4) -> Bleu:

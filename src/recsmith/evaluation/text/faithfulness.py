@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from recsmith.errors import DataError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.text.rouge import rouge
 from recsmith.seeding import generator
 
@@ -47,7 +48,7 @@ class Faithfulness:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {**asdict(self), "advantage": self.advantage}
+        return {**json_ready(self), "advantage": self.advantage}
 
 
 def word_change(first: str, other: str) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from recsmith.errors import DataError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.text.words import words_of
 
 
@@ -24,7 +25,7 @@ class FeatureScores:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def feature_scores(texts: Sequence[str], wanted: Sequence[str], features: Collection[str]) -> FeatureScores:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recsmith.errors import DataError
+from recsmith.evaluation.as_json import json_ready
 from recsmith.evaluation.significance import permutation_test
 
 Choice = Literal["first", "second", "tie"]
@@ -38,7 +39,7 @@ class JudgedPairs:
         """Ready for JSON, without the single verdicts."""
         result = asdict(self)
         del result["verdicts"]
-        return result
+        return json_ready(result)
 
 
 def judge_pairs(
@@ -95,7 +96,7 @@ class Agreement:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return json_ready(self)
 
 
 def agreement(*raters: Sequence[Hashable | None]) -> Agreement:

@@ -27,6 +27,8 @@ class RankCase:
     """Texts of the candidates, in the retriever's order."""
     request: str = ""
     """What they say in their own words; empty for nothing."""
+    knowledge: Sequence[str] = ()
+    """What is known of the candidates besides, one line each; the most telling first."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class ListWiseConfig(Config):
     """How the question is put."""
 
     template: str = "rank-list"
-    """Prompt template: its fields are history, candidates and any of request, recent, demonstrations."""
+    """Prompt template: its fields are history, candidates and any of request, recent, demonstrations, knowledge."""
     permutations: int = Field(1, ge=1)
     """Orders in which the candidates are shown, each a prompt of its own; the mean place decides. 1: the retriever's order alone."""
     recency: bool = False
@@ -42,6 +42,9 @@ class ListWise:
     Against the bias towards what is shown first: `permutations` (bootstrapping); the figure `position correlation` says how much is left
     of it (mean correlation of the place shown and the place answered, 0: none). Against blindness for order: `recency`, and demonstrations
     (the last step of the person's own history is one where no others are handed in).
+
+    The template `rank-diverse` asks for variety (Carraro & Bridge, 2024, arXiv:2401.11506), `rank-with-knowledge` also says what is known
+    of the candidates (DOKE: Yao et al., 2023, arXiv:2311.10779).
 
     Deviations: wording of our own; with one permutation candidates stand in the retriever's order, not in a random one.
     """
@@ -96,6 +99,7 @@ class ListWise:
             "request": case.request or None,
             "recent": case.history[-1] if self.config.recency and case.history else None,
             "demonstrations": examples,
+            "knowledge": list(case.knowledge) or None,
         }
         known = {name: value for name, value in values.items() if name in self._template.fields}
         return compile_prompt(self._template, known, max_tokens=self.config.max_tokens, count=asker.count_tokens).prompt
