@@ -101,6 +101,16 @@ QUICK = {
     },
     "tcf": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
     "rlmrec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16}},
+    "t-diffrec": {"training": {"epochs": 2}, "model": {"hidden": [16]}},
+    "cfgan": {"training": {"epochs": 2}, "model": {"hidden": 16}},
+    "fissa": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "negatives": 8}},
+    "sse-pt": {"training": {"epochs": 2}, "model": {"dim": 16, "user_dim": 8, "layers": 1, "hidden": 32, "user_slots": 64}},
+    "svae": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 8}},
+    "vaser": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 8}},
+    "idnp": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 8}},
+    "dreamrec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "denoiser": 16}},
+    "diffurec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "steps": 4}},
+    "zero-shot-ranker": {"model": {"encoder": {"name": "tfidf", "dim": 16}, "candidates": 6}},
     "llm2bert4rec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
     "llm2sequential": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
 }
@@ -131,7 +141,19 @@ def fitted(request: pytest.FixtureRequest, data: Dataset) -> Recommender:
 def test_every_recipe_is_tried_here() -> None:
     variants = {"tiger-paper", "tiger-published-ids", "rpg-paper"}
     variants |= {f"indexing-{name}" for name in ("random", "independent", "collaborative", "semantic")}
+    # the language ranker with other prompts: tests/language
+    variants |= {"point-wise-ranker", "pair-wise-ranker", "nir", "near-cold-start", "language-profile", "drdt", "doke"}
+    variants |= {"diversity-reranker", "lm-likelihood"}
+    variants.add("autorec")  # needs ratings: below
     assert set(QUICK) | variants == set(recipe_names())
+
+
+def test_a_rating_model_wants_ratings(data: Dataset) -> None:
+    with pytest.raises(DataError, match="AutoRec predicts ratings, but the log has none"):
+        recsmith.fit("autorec", data)
+    rated = Dataset.from_frame(data.interactions.with_columns(rating=pl.col("timestamp") % 5 + 1.0), name="rated")
+    found = recsmith.fit("autorec", rated, settings={"training": {"epochs": 2}}).recommend(users=[1], k=3)
+    assert found["score"].is_between(0, 7).all()
 
 
 def test_users_histories_and_the_unknown(fitted: Recommender) -> None:

@@ -29,6 +29,7 @@ TORCH_FREE = [
     "recsmith.errors",
     "recsmith.config",
     "recsmith.evaluation",
+    "recsmith.language",
 ]
 
 
