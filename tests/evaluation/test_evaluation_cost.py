@@ -30,6 +30,16 @@ def test_the_meter_sees_time_processor_and_memory():
     assert "overhead" in meter.cost.as_dict()["energy"]["formula"]
 
 
+def test_energy_by_a_library():
+    pytest.importorskip("codecarbon", reason="needs the extra `energy`")
+    with CostMeter(energy="codecarbon") as meter:
+        total = sum(number * number for number in range(1_000_000))
+    assert total > 0
+    assert meter.cost.energy.watt_hours > 0
+    assert "codecarbon" in meter.cost.energy.formula
+    assert meter.cost.seconds < 2  # starting the library is not part of the work
+
+
 def test_latency_counts_after_the_warm_up():
     calls = []
     found = latency(calls.append, range(10), warm_up=4)

@@ -20,6 +20,7 @@ ENABLES = {
     "serve": "recsmith serve, its state in SQLite",
     "postgres": "recsmith serve with its state in PostgreSQL: --store postgresql://…",
     "text-metrics": "BLEU of generated texts (sacrebleu)",
+    "energy": 'energy by codecarbon: CostMeter(energy="codecarbon")',
     "hub": "any sentence-transformers model as text encoder: --set encoder.name=…",
     "tune": "recsmith tune",
     "plot": "the loss curve in run folders and the pictures of recsmith report",

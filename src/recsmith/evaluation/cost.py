@@ -1,4 +1,4 @@
-"""What a system costs: time, memory, answers per second, tokens and money, energy by a stated formula, size."""
+"""What a system costs: time, memory, answers per second, tokens and money, energy by a stated formula or by codecarbon, size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from recsmith.errors import DataError, UserError
+from recsmith.errors import DataError, UserError, import_extra
 from recsmith.evaluation.as_json import json_ready
 
 CORE_WATTS = 12.0
@@ -84,23 +84,33 @@ class CostMeter:
     with CostMeter() as meter:
         recommender.evaluate("test")
     meter.cost.seconds
+
+    `energy` is "formula" (`energy_estimate`) or "codecarbon", which reads the counters of processor and GPU where there are any and
+    takes the power that their makers state elsewhere; it needs the extra `energy` and starts outside the seconds that count.
     """
 
-    def __init__(self, *, core_watts: float = CORE_WATTS, gpu_watts: float = GPU_WATTS) -> None:
+    def __init__(
+        self, *, energy: Literal["formula", "codecarbon"] = "formula", core_watts: float = CORE_WATTS, gpu_watts: float = GPU_WATTS
+    ) -> None:
         self._watts = {"core_watts": core_watts, "gpu_watts": gpu_watts}
+        self._tracker = _codecarbon() if energy == "codecarbon" else None
         self._cost: Cost | None = None
 
     def __enter__(self) -> Self:
         _reset_gpu_peak()
+        if self._tracker is not None:
+            self._tracker.start()
         self._started, self._cpu, self._peak = time.perf_counter(), time.process_time(), peak_memory_mb()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         seconds, cpu, peak = time.perf_counter() - self._started, time.process_time() - self._cpu, peak_memory_mb()
         gpu = _gpu_peak_mb()
-        energy = energy_estimate(
-            cpu_seconds=cpu, wall_seconds=seconds, memory_gb=peak / 1e3, gpu_seconds=seconds if gpu else 0.0, **self._watts
-        )
+        if self._tracker is not None:
+            energy = _tracked(self._tracker)
+        else:
+            gpu_seconds = seconds if gpu else 0.0
+            energy = energy_estimate(cpu_seconds=cpu, wall_seconds=seconds, memory_gb=peak / 1e3, gpu_seconds=gpu_seconds, **self._watts)
         self._cost = Cost(seconds, cpu, peak, peak - self._peak, gpu, energy)
 
     @property
@@ -109,6 +119,20 @@ class CostMeter:
         if self._cost is None:
             raise UserError("the cost is known when the `with` block has ended; read it after that")
         return self._cost
+
+
+def _codecarbon() -> Any:
+    """A tracker of this process that writes no file and asks no network; the country matters for emissions, which are not used."""
+    library = import_extra("codecarbon", extra="energy", purpose='CostMeter(energy="codecarbon")')
+    settings = {"output_methods": [], "log_level": "error", "allow_multiple_runs": True, "tracking_mode": "process"}
+    return library.OfflineEmissionsTracker(country_iso_code="USA", **settings)
+
+
+def _tracked(tracker: Any) -> Energy:
+    tracker.stop()
+    found = tracker.final_emissions_data
+    source = f"codecarbon {found.codecarbon_version}, this process: processor {found.cpu_energy * 1e3:.3g} Wh ({found.cpu_model}), "
+    return Energy(found.energy_consumed * 1e3, source + f"memory {found.ram_energy * 1e3:.3g} Wh, GPU {found.gpu_energy * 1e3:.3g} Wh")
 
 
 def peak_memory_mb() -> float:
