@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from recsmith.config import Config
 from recsmith.data import Histories, ItemCodes
 from recsmith.nn.packed import offsets_from, tail_index
 from recsmith.nn.pieces import MergeRules, learn_merges, segment
-from recsmith.nn.t5 import Decoder, DecoderLayer, DecoderState, Encoder, EncoderLayer, RelativeBias, Run
+from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder
 from recsmith.nn.windows import Windows, run_places
 from recsmith.protocols import HistoryBatch
 
@@ -99,19 +99,8 @@ class ActionPiece(nn.Module):
         chance = torch.rand(config.segmentations, config.max_history, codes.levels, generator=torch.Generator().manual_seed(_ORDERS_SEED))
         self.register_buffer("orders", chance.argsort(2), persistent=False)
         self.embedding = nn.Embedding(self.features + config.merges, config.dim)
-        shape: dict[str, Any] = {"heads": config.heads, "head_dim": config.head_dim, "ff_dim": config.ff_dim, "dropout": config.dropout}
-        self.encoder = Encoder(
-            [EncoderLayer(config.dim, **shape) for _ in range(config.encoder_layers)],
-            self._bias(bidirectional=True),
-            dim=config.dim,
-            dropout=config.dropout,
-        )
-        self.decoder = Decoder(
-            [DecoderLayer(config.dim, **shape) for _ in range(config.decoder_layers)],
-            self._bias(bidirectional=False),
-            dim=config.dim,
-            dropout=config.dropout,
-        )
+        self.encoder = build_encoder(config, bidirectional=True)
+        self.decoder = build_decoder(config)
 
     @torch.no_grad()
     def observe(self, histories: Histories) -> None:
@@ -198,16 +187,6 @@ class ActionPiece(nn.Module):
     def _logits(self, hidden: Tensor, level: int) -> Tensor:
         own = self.embedding.weight[self.firsts[level] : self.firsts[level] + self.sizes[level]]
         return F.linear(hidden * self.config.dim**-0.5, own).float()
-
-    def _bias(self, *, bidirectional: bool) -> RelativeBias:
-        config = self.config
-        return RelativeBias(
-            config.heads,
-            buckets=config.position_buckets,
-            furthest=config.position_distance,
-            bidirectional=bidirectional,
-            dim=config.dim,
-        )
 
 
 def _runs(lengths: Tensor, *, queries: int = 0) -> list[Run]:

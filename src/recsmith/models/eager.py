@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.errors import ConfigError
 from recsmith.nn.code_sets import CodeSets
-from recsmith.nn.t5 import Decoder, DecoderLayer, DecoderState, Encoder, EncoderLayer, RelativeBias, Run
+from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder
 from recsmith.nn.windows import Windows, run_places
 from recsmith.protocols import HistoryBatch
 
@@ -95,13 +95,8 @@ class Eager(nn.Module):
         self.start = nn.Parameter(torch.zeros(config.dim))
         self.begin = nn.Parameter(torch.zeros(2, config.dim))
         self.positions = nn.Embedding(config.max_history + 2, config.dim)
-        self.encoder = Encoder(
-            [EncoderLayer(config.dim, **self._shape()) for _ in range(config.encoder_layers)],
-            self._bias(),
-            dim=config.dim,
-            dropout=config.dropout,
-        )
-        self.behaviour, self.semantic = self._writer(), self._writer()
+        self.encoder = build_encoder(config, bidirectional=False)
+        self.behaviour, self.semantic = build_decoder(config), build_decoder(config)
         self.summary = nn.Linear(config.dim, self.vectors.shape[1])
         nn.init.normal_(self.items.vectors.weight, std=1.0)
 
@@ -186,19 +181,6 @@ class Eager(nn.Module):
         rivals, place = items.unique(return_inverse=True)
         written = F.normalize(self.summary(hidden).float(), dim=1)
         return F.cross_entropy(written @ self.vectors[rivals].T / self.config.temperature, place)
-
-    def _writer(self) -> Decoder:
-        layers = [DecoderLayer(self.config.dim, **self._shape()) for _ in range(self.config.decoder_layers)]
-        return Decoder(layers, self._bias(), dim=self.config.dim, dropout=self.config.dropout)
-
-    def _shape(self) -> dict[str, Any]:
-        config = self.config
-        return {"heads": config.heads, "head_dim": config.head_dim, "ff_dim": config.ff_dim, "dropout": config.dropout}
-
-    def _bias(self) -> RelativeBias:
-        config = self.config
-        buckets, furthest = config.position_buckets, config.position_distance
-        return RelativeBias(config.heads, buckets=buckets, furthest=furthest, bidirectional=False, dim=config.dim)
 
 
 def _target_places(windows: Windows) -> Tensor:

@@ -82,11 +82,12 @@ class Idnp(nn.Module):
         items = batch.items[kept]
         if not len(items):
             return self.start.sum() * 0
+        rows = row_ids(offsets, tokens=len(items))
         known = self._cut(offsets, tokens=len(items))
-        prior = self.interest(items[known], offsets_from(torch.bincount(self._rows(offsets, items)[known], minlength=len(batch))))
+        prior = self.interest(items[known], offsets_from(torch.bincount(rows[known], minlength=len(batch))))
         posterior = self.interest(items, offsets)
         latent = sample(*posterior, noisy=self.training)
-        outputs = self._decode(self._states_before(items, offsets), latent[self._rows(offsets, items)])
+        outputs = self._decode(self._states_before(items, offsets), latent[rows])
         likelihood = fused_cross_entropy(outputs, self.items.weight, items, bias=self.bias)
         weight = self.config.kl_weight * annealed(step, self.config.annealing_steps)
         return likelihood + weight * gaussian_divergence(*posterior, prior).sum() / len(batch)
@@ -114,6 +115,3 @@ class Idnp(nn.Module):
         """Which events are known, bool `[token]`: in each row those before a place drawn at random, none to all but one."""
         cut = (torch.rand(len(offsets) - 1, device=offsets.device) * offsets.diff()).floor()
         return positions(offsets, tokens=tokens) < cut[row_ids(offsets, tokens=tokens)]
-
-    def _rows(self, offsets: Tensor, items: Tensor) -> Tensor:
-        return row_ids(offsets, tokens=len(items))

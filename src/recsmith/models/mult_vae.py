@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from recsmith.config import Config
 from recsmith.nn.bags import distinct, multinomial_loss, unit_weights
+from recsmith.nn.latent import annealed, gaussian_divergence, sample
 from recsmith.protocols import HistoryBatch
 
 
@@ -62,11 +63,11 @@ class MultVae(nn.Module):
         """Negative log-likelihood of the history's items plus the annealed KL term, mean over rows (empty rows count as 0)."""
         items, offsets = distinct(batch.items, batch.offsets, size=self.items)
         mean, log_variance = self._encode(items, offsets)
-        noise = torch.randn_like(mean) if self.training else torch.zeros_like(mean)
-        logits = self._decode(mean + noise * torch.exp(0.5 * log_variance))
+        logits = self._decode(sample(mean, log_variance, noisy=self.training))
         filled = (offsets.diff() > 0).to(mean.dtype)
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-        return (multinomial_loss(logits, items, offsets) + self._annealed(step) * (divergence * filled).sum()) / max(len(batch), 1)
+        divergence = (gaussian_divergence(mean, log_variance) * filled).sum()
+        weight = self.config.kl_weight * annealed(step, self.config.annealing_steps)
+        return (multinomial_loss(logits, items, offsets) + weight * divergence) / max(len(batch), 1)
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: the decoder's logits at the mean of the encoded history."""
@@ -87,9 +88,6 @@ class MultVae(nn.Module):
         for layer in self.decoder[:-1]:
             latent = torch.tanh(layer(latent))
         return self.decoder[-1](latent)
-
-    def _annealed(self, step: int) -> float:
-        return self.config.kl_weight * min(1.0, step / max(self.config.annealing_steps, 1))
 
     def _initialise(self) -> None:
         nn.init.xavier_normal_(self.embedding.weight)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.data import ItemCodes
-from recsmith.nn.t5 import Decoder, DecoderLayer, DecoderState, Encoder, EncoderLayer, RelativeBias, Run
+from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder
 from recsmith.nn.windows import Windows
 from recsmith.protocols import HistoryBatch
 
@@ -107,19 +107,8 @@ class Tiger(nn.Module):
         self.head = nn.Linear(config.dim, vocabulary, bias=False) if config.head == "untied" else None
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=config.dim**-0.5)
-        shape: dict[str, Any] = {"heads": config.heads, "head_dim": config.head_dim, "ff_dim": config.ff_dim, "dropout": config.dropout}
-        self.encoder = Encoder(
-            [EncoderLayer(config.dim, **shape) for _ in range(config.encoder_layers)],
-            self._bias(bidirectional=True),
-            dim=config.dim,
-            dropout=config.dropout,
-        )
-        self.decoder = Decoder(
-            [DecoderLayer(config.dim, **shape) for _ in range(config.decoder_layers)],
-            self._bias(bidirectional=False),
-            dim=config.dim,
-            dropout=config.dropout,
-        )
+        self.encoder = build_encoder(config, bidirectional=True)
+        self.decoder = build_decoder(config)
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy per code over all targets of the batch; 0 when no row has a target."""
@@ -158,16 +147,6 @@ class Tiger(nn.Module):
         if self.config.softmax == "vocabulary":
             return self._logits(hidden, slice(None)).float().log_softmax(dim=-1)[..., own], state
         return self._logits(hidden, own), state
-
-    def _bias(self, *, bidirectional: bool) -> RelativeBias:
-        config = self.config
-        return RelativeBias(
-            config.heads,
-            buckets=config.position_buckets,
-            furthest=config.position_distance,
-            bidirectional=bidirectional,
-            dim=config.dim,
-        )
 
     def _windows(self, offsets: Tensor) -> Windows:
         cut = Windows.shared if self.config.encoder_attention == "causal" else Windows.prefixes

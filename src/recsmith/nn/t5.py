@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -276,6 +276,50 @@ class Decoder(nn.Module):
     def _past_bias(self, length: int) -> Tensor:
         places = torch.arange(length, device=self.bias.weight.device)
         return self.bias(places[-1:], places)[:, 0]
+
+
+class StackSizes(Protocol):
+    """What a model's settings say about its stacks."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def ff_dim(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def encoder_layers(self) -> int: ...
+    @property
+    def decoder_layers(self) -> int: ...
+    @property
+    def position_buckets(self) -> int: ...
+    @property
+    def position_distance(self) -> int: ...
+
+
+def build_encoder(sizes: StackSizes, *, bidirectional: bool) -> Encoder:
+    """An untrained encoder; `bidirectional` says whether its biases tell keys after the query from those before."""
+    layers = [EncoderLayer(sizes.dim, **_shape(sizes)) for _ in range(sizes.encoder_layers)]
+    return Encoder(layers, _bias(sizes, bidirectional=bidirectional), dim=sizes.dim, dropout=sizes.dropout)
+
+
+def build_decoder(sizes: StackSizes) -> Decoder:
+    """An untrained decoder."""
+    layers = [DecoderLayer(sizes.dim, **_shape(sizes)) for _ in range(sizes.decoder_layers)]
+    return Decoder(layers, _bias(sizes, bidirectional=False), dim=sizes.dim, dropout=sizes.dropout)
+
+
+def _shape(sizes: StackSizes) -> dict[str, Any]:
+    return {"heads": sizes.heads, "head_dim": sizes.head_dim, "ff_dim": sizes.ff_dim, "dropout": sizes.dropout}
+
+
+def _bias(sizes: StackSizes, *, bidirectional: bool) -> RelativeBias:
+    buckets, furthest = sizes.position_buckets, sizes.position_distance
+    return RelativeBias(sizes.heads, buckets=buckets, furthest=furthest, bidirectional=bidirectional, dim=sizes.dim)
 
 
 def _mix_past(query: Tensor, stored: Sequence[Tensor], bias: Tensor) -> Tensor:
