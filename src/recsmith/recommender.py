@@ -194,19 +194,21 @@ class Recommender:
 
     def save(self, folder: str | Path) -> Path:
         """Write the run folder, replacing an older one only when the new one is complete. Raises `StorageError`."""
-        tokenizer = None if self.tokenizer is None else self.tokenizer.state()
-        state = RunState(
+        return write_run(Path(folder), self.state())
+
+    def state(self) -> RunState:
+        """Everything that a run folder holds."""
+        return RunState(
             recipe=self.recipe,
             weights=self.model.state_dict(),
             log=self.log,
             popularity=self.popularity,
             catalogue=self.catalogue,
             codes=self.codes,
-            tokenizer=tokenizer,
+            tokenizer=None if self.tokenizer is None else self.tokenizer.state(),
             vectors=self.vectors,
             card=self.card,
         )
-        return write_run(Path(folder), state)
 
     def accelerated(self, *, k: int = 10, rows: int = 32, least_overlap: float = 0.99) -> tuple[Recommender, dict[str, Tried]]:
         """The same system with the weights that answer fastest on this machine, and what was measured of each (`decoding.fastest`).

@@ -21,7 +21,6 @@ from recsmith.data import Catalogue, ItemCodes, Log, Vocabulary
 from recsmith.errors import RecsmithError
 from recsmith.protocols import HistoryBatch
 from recsmith.recommender import Recommender, build_model
-from recsmith.run_folder import RunState
 from recsmith.serving.text_neighbours import TextNeighbours
 from recsmith.tokens import assign_tokens, encode_as_recorded
 
@@ -96,7 +95,7 @@ def _with_id_dtype(recommender: Recommender, dtype: pl.DataType) -> Recommender:
 def _with_codes(old: Recommender, longer: Recommender, added: Catalogue) -> Recommender:
     """Codes by the run's tokenizer, and the same weights over the longer table."""
     assert old.codes is not None
-    frame, _ = assign_tokens(_state(old), added)
+    frame, _ = assign_tokens(old.state(), added)
     order = longer.log.items.indices(frame["item_id"]) - old.items
     table = np.empty((longer.items - old.items, old.codes.levels), dtype=old.codes.table.dtype)
     table[order] = frame.drop("item_id").to_numpy()
@@ -110,7 +109,7 @@ def _with_vectors(old: Recommender, longer: Recommender) -> Recommender:
     assert old.vectors is not None
     assert longer.catalogue is not None
     new = longer.log.items.ids[old.items :]
-    vectors = np.concatenate([old.vectors, encode_as_recorded(_state(old), longer.catalogue, new)])
+    vectors = np.concatenate([old.vectors, encode_as_recorded(old.state(), longer.catalogue, new)])
     model = build_model(old.recipe, items=longer.items, codes=old.codes, vectors=vectors)
     _load(model, old.model)
     return replace(longer, model=model.to(old.device).eval(), vectors=vectors)
@@ -163,21 +162,6 @@ class NeighbourScores(torch.nn.Module):
         times = None if batch.times is None else batch.times[keep]
         weights = None if batch.weights is None else batch.weights[keep]
         return HistoryBatch(items[keep], before[batch.offsets], batch.users, times, weights)
-
-
-def _state(recommender: Recommender) -> RunState:
-    tokenizer = None if recommender.tokenizer is None else recommender.tokenizer.state()
-    return RunState(
-        recipe=recommender.recipe,
-        weights={},
-        log=recommender.log,
-        popularity=recommender.popularity,
-        catalogue=recommender.catalogue,
-        codes=recommender.codes,
-        tokenizer=tokenizer,
-        vectors=recommender.vectors,
-        card=recommender.card,
-    )
 
 
 def _as_catalogue(recommender: Recommender, items: Sequence[Mapping[str, Any]], dtype: pl.DataType) -> Catalogue:

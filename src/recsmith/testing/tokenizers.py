@@ -37,7 +37,7 @@ class ItemTokenizerTests:
 
     def make(self, **overrides: Any) -> ItemTokenizer:
         """A new, unfitted tokenizer; the suite itself passes no overrides."""
-        raise NotImplementedError
+        raise TypeError("a suite of an item tokenizer overrides `make`")
 
     def fitted(self, vectors: np.ndarray | None = None, *, seed: int = 0) -> tuple[ItemTokenizer, ItemCodes]:
         """A tokenizer fitted on `vectors`, by default the planted ones, and its codes."""
