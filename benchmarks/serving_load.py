@@ -1,19 +1,24 @@
 """Answers and events a second of `recsmith serve`, loaded from a second process on loopback.
 
-    python benchmarks/serving_load.py [--recipe sasrec] [--items 12000] [--seconds 10] [--connections 32] [--kills 0]
+    python benchmarks/serving_load.py [--recipe sasrec] [--items 12000] [--seconds 10] [--connections 32] [--kills 0] [--people N]
 
-The weights are untrained: the arithmetic is the same. Every question is asked for another person, so that no answer comes from the cache,
-and each person has an average history of nine events in the run. SQLite, durable, in a folder of the system's temporary place.
+Answers are measured three times: as many as `--connections` can get, one after the other, and at a steady half of what was reached (or at
+`--rate`), where the time of an answer counts from the moment at which it should have been asked for. `--people` writes so many people with
+ten events each into the store first; half of the questions are then theirs. The weights are untrained: the arithmetic is the same. No
+answer is kept, and each person has an average history of nine events in the run. SQLite, durable, in a
+folder of the system's temporary place.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
 import re
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -34,11 +39,15 @@ def main() -> None:
     parser.add_argument("--beams", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--rate", type=float, help="answers a second of the steady load; default: half of what was reached")
+    parser.add_argument("--people", type=int, default=0, help="people with ten events each in the store")
     parser.add_argument("--kills", type=int, default=0, help="kill -9 so often under a load of events, and count what is lost")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         untrained(arguments.recipe, make_data(arguments.items), arguments.beams).save(run)
+        if arguments.people:
+            fill(folder, arguments.people, arguments.items)
         measure(run, Path(folder), arguments)
 
 
@@ -48,15 +57,12 @@ def measure(run: Path, folder: Path, arguments: Any) -> None:
     try:
         seconds, connections = arguments.seconds, arguments.connections
         print(f"{arguments.recipe}, {arguments.items:,} items; load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        for what, requests, share, at_once, each in (
-            (f"answers, {connections} connections", questions(), 1.0, connections, 1),
-            ("answers, one connection", questions(12_000), 0.5, 1, 1),
-            ("events, batches of 100", batches(), 0.5, 4, 100),
-            (f"events, single, {connections} connections", singles(), 0.5, connections, 1),
-        ):
-            before = used(process.pid)
-            taken, wall = asyncio.run(load(port, requests, share * seconds, at_once))
-            report(what, taken, wall, each, used(process.pid) - before)
+        reached = timed(process.pid, port, f"answers, {connections} connections", questions(arguments.people), seconds, connections)
+        timed(process.pid, port, "answers, one connection", questions(arguments.people), seconds / 2, 1)
+        rate = arguments.rate or reached / 2
+        timed(process.pid, port, f"answers, steady {rate:,.0f} / s", questions(arguments.people), seconds, connections, rate=rate)
+        timed(process.pid, port, "events, batches of 100", batches(), seconds / 2, 4, each=100)
+        timed(process.pid, port, f"events, single, {connections} connections", singles(), seconds / 2, connections)
         print(f"event visible in the next answer after {1000 * visible(url):.1f} ms (median, from sending it to having the answer)")
         print(f"resident memory of the server: {resident(process.pid):.0f} MB")
         if arguments.kills:
@@ -70,7 +76,7 @@ def start(run: Path, folder: Path, port: int) -> tuple[subprocess.Popen[str], st
     program = str(Path(sys.executable).with_name("recsmith"))
     words = [program, "serve", str(run), "--open", "--port", str(port), "--store", f"sqlite:///{folder / 'state.db'}"]
     began = time.perf_counter()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RECSMITH_SERVE_CACHE_ANSWERS": "0"}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=(folder / "log").open("a"), text=True, env=environment)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -86,12 +92,34 @@ def start(run: Path, folder: Path, port: int) -> tuple[subprocess.Popen[str], st
     return process, found[0]
 
 
+def fill(folder: str, people: int, items: int) -> None:
+    """Events of people, written straight into the tables that the server will open."""
+    from recsmith.serving.config import ServerConfig
+    from recsmith.serving.heat import heat_of
+    from recsmith.serving.store import Store
+
+    store = Store(f"sqlite:///{folder}/state.db")
+    heat_of(store, ServerConfig())  # as a server does at its first start, so that the next one need not count the feed
+    store.close()
+    began = time.perf_counter()
+    with sqlite3.connect(f"{folder}/state.db") as database:
+        row = "INSERT INTO events (event_id, user_id, item_id, kind, time, value, received) VALUES (?, ?, ?, 'view', ?, 1.0, 0.0)"
+        each = ((user, place) for user in range(people) for place in range(10))
+        database.executemany(
+            row, ((f"e{user:07d}{place}", f"p{user:07d}", str((user * 31 + place * 977) % items), float(place)) for user, place in each)
+        )
+        database.execute("INSERT INTO item_counts SELECT item_id, count(*), 0.0 FROM events GROUP BY item_id")
+    print(f"{people:,} people with {10 * people:,} events written in {time.perf_counter() - began:.0f} s")
+
+
 # ---- load -----------------------------------------------------------------------------------------------------------------
 
 
-def questions(first: int = 0) -> Any:
-    """GETs, each for another person of the run."""
-    return (f"GET /recommend/{(first + number) % 20_000}?k=10&deadline_ms=60000 HTTP/1.1\r\nhost: x\r\n\r\n".encode() for number in count())
+def questions(people: int = 0) -> Any:
+    """GETs, each for another person of the run; every second one for one of `people` in the store."""
+    for number in count():
+        user = f"p{7919 * number % people:07d}" if people and number % 2 else number % 20_000
+        yield f"GET /recommend/{user}?k=10&deadline_ms=60000 HTTP/1.1\r\nhost: x\r\n\r\n".encode()
 
 
 def batches() -> Any:
@@ -119,18 +147,34 @@ def post(path: str, document: dict[str, Any]) -> bytes:
     return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def load(port: int, requests: Any, seconds: float, connections: int) -> tuple[list[float], float]:
-    """Seconds of each request that was answered, and of all together; raises when one was refused or degraded."""
+def timed(
+    pid: int, port: int, what: str, requests: Any, seconds: float, connections: int, *, each: int = 1, rate: float | None = None
+) -> float:
+    """One line of the table; returns what was done a second."""
+    before, own = used(pid), time.process_time()
+    taken, wall = asyncio.run(load(port, requests, seconds, connections, rate))
+    report(what, taken, wall, each, used(pid) - before, time.process_time() - own)
+    return each * len(taken) / wall
+
+
+async def load(port: int, requests: Any, seconds: float, connections: int, rate: float | None = None) -> tuple[list[float], float]:
+    """Seconds of each request that was answered, and of all together; raises when one was refused or degraded.
+
+    With a `rate`, request n is due at n / rate, and its time counts from then on, also while all connections are busy.
+    """
     began_all = time.perf_counter()
-    end = time.perf_counter() + seconds
+    end = began_all + seconds
     taken: list[float] = []
+    turns = itertools.count()
 
     async def worker() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.perf_counter() < end:
-            request = next(requests)
             began = time.perf_counter()
-            writer.write(request)
+            if rate is not None:
+                began = began_all + next(turns) / rate
+                await asyncio.sleep(max(0.0, began - time.perf_counter()))
+            writer.write(next(requests))
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
             body = await reader.readexactly(length)
@@ -143,14 +187,14 @@ async def load(port: int, requests: Any, seconds: float, connections: int) -> tu
     return taken, time.perf_counter() - began_all
 
 
-def report(what: str, taken: list[float], wall: float, each: int, cpu: float) -> None:
-    """`cpu`: seconds of processor time that the server used; on a machine that is shared, only this says what the server costs."""
+def report(what: str, taken: list[float], wall: float, each: int, cpu: float, own: float) -> None:
+    """`cpu`, `own`: seconds of processor time of the server and of this load; on a machine that is shared, only they say what it costs."""
     ordered = sorted(taken)
     middle, high = statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))]
     done = each * len(taken)
     print(
         f"{what:34s} {done / wall:8,.0f} / s   p50 {1000 * middle:7.2f} ms   p99 {1000 * high:7.2f} ms   "
-        f"{1000 * cpu / done:6.3f} ms of CPU each, so {done / cpu:8,.0f} a CPU second"
+        f"{1000 * cpu / done:6.3f} ms of CPU each, so {done / cpu:8,.0f} a CPU second; the load itself {1000 * own / done:.3f} ms"
     )
 
 

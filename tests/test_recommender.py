@@ -15,7 +15,9 @@ from recsmith.recipe import load_recipe
 from recsmith.recipe_files import recipe_names
 from recsmith.recommender import Recommender
 
+SMALL_LM = {"dim": 16, "layers": 1, "heads": 2, "ff_dim": 32, "words": 300}
 SMALL_T5 = {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
+LEAVE_ONE_OUT = {"name": "leave-one-out"}
 QUICK = {
     "popularity": {},
     "item-knn": {},
@@ -25,9 +27,24 @@ QUICK = {
     "mult-vae": {"training": {"epochs": 2}},
     "recvae": {"training": {"epochs": 2}, "model": {"hidden": 16, "dim": 8}},
     "diffrec": {"training": {"epochs": 2}, "model": {"hidden": [16]}},
+    "l-diffrec": {"training": {"epochs": 2}, "model": {"hidden": [16], "encoder_hidden": 16, "latent": 8, "cluster_dim": 4}},
+    "codigem": {"training": {"epochs": 2}, "model": {"hidden": [16]}},
+    "dcrec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "denoising_layers": 1, "hidden": 32}},
     "gru4rec": {"training": {"epochs": 2}},
     "sasrec": {"training": {"epochs": 2}},
     "bert4rec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "locker": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "gptrec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "gptrec-codes": {
+        "training": {"epochs": 2},
+        "tokenizer": {"name": "svd", "levels": 2, "size": 4},
+        "model": {"dim": 16, "layers": 1, "hidden": 32},
+    },
+    "personal-top-frequency": {"split": LEAVE_ONE_OUT},
+    "personal-top-frequency-blended": {"split": LEAVE_ONE_OUT},
+    "sets2sets": {"split": LEAVE_ONE_OUT, "training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16}},
+    "dnntsp": {"split": LEAVE_ONE_OUT, "training": {"epochs": 2}, "model": {"dim": 16}},
+    "bgn": {"split": LEAVE_ONE_OUT, "training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16}},
     "lrurec": {"training": {"epochs": 2}, "model": {"dim": 16, "state": 16, "layers": 1, "hidden": 32}},
     "hstu": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1}},
     "tiger": {
@@ -103,6 +120,11 @@ QUICK = {
     "rlmrec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16}},
     "t-diffrec": {"training": {"epochs": 2}, "model": {"hidden": [16]}},
     "cfgan": {"training": {"epochs": 2}, "model": {"hidden": 16}},
+    "irgan": {"training": {"epochs": 2}, "model": {"dim": 16}},
+    "augcf": {"training": {"epochs": 2}, "model": {"dim": 16}, "augmentation": {"epochs": 2, "dim": 8}},
+    "diffuasr": {"training": {"epochs": 2}, "model": {"dim": 16}, "augmentation": {"epochs": 2, "dim": 8}},
+    "diff4rec": {"training": {"epochs": 2}, "model": {"dim": 16}, "augmentation": {"epochs": 2, "hidden": [16]}},
+    "adversarial-negatives": {"training": {"epochs": 2}, "model": {"dim": 16}},
     "fissa": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "negatives": 8}},
     "sse-pt": {"training": {"epochs": 2}, "model": {"dim": 16, "user_dim": 8, "layers": 1, "hidden": 32, "user_slots": 64}},
     "svae": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 8}},
@@ -110,6 +132,22 @@ QUICK = {
     "idnp": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 8}},
     "dreamrec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "denoiser": 16}},
     "diffurec": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "steps": 4}},
+    "list-cvae": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 4}},
+    "pivot-cvae": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "latent": 4}},
+    "gfn4rec": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "lists": 16}},
+    "latent-slate-rl": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "pretraining_steps": 1}},
+    "adversarial-user-model": {"training": {"epochs": 2}, "model": {"dim": 16, "hidden": 16, "pretraining_steps": 1}},
+    "p5": {"training": {"epochs": 2}, "model": {"network": SMALL_LM}},
+    "lc-rec": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 8},
+        "model": {"network": SMALL_LM},
+    },
+    "tallrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
+    "llamarec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
+    "bigrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2}},
+    "e4srec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"network": SMALL_LM}},
     "zero-shot-ranker": {"model": {"encoder": {"name": "tfidf", "dim": 16}, "candidates": 6}},
     "llm2bert4rec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
     "llm2sequential": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
@@ -144,7 +182,8 @@ def test_every_recipe_is_tried_here() -> None:
     # the language ranker with other prompts: tests/language
     variants |= {"point-wise-ranker", "pair-wise-ranker", "nir", "near-cold-start", "language-profile", "drdt", "doke"}
     variants |= {"diversity-reranker", "lm-likelihood"}
-    variants.add("autorec")  # needs ratings: below
+    variants.add("genrec")  # bigrec without popularity
+    variants |= {"autorec", "hstu-actions"}  # need ratings: below
     assert set(QUICK) | variants == set(recipe_names())
 
 
@@ -154,6 +193,10 @@ def test_a_rating_model_wants_ratings(data: Dataset) -> None:
     rated = Dataset.from_frame(data.interactions.with_columns(rating=pl.col("timestamp") % 5 + 1.0), name="rated")
     found = recsmith.fit("autorec", rated, settings={"training": {"epochs": 2}}).recommend(users=[1], k=3)
     assert found["score"].is_between(0, 7).all()
+    with pytest.raises(DataError, match="HSTU is to read actions, but the log has no ratings"):
+        recsmith.fit("hstu-actions", data)
+    tiny = {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1}}
+    assert len(recsmith.fit("hstu-actions", rated, settings=tiny).recommend(users=[1], k=3)) == 3
 
 
 def test_users_histories_and_the_unknown(fitted: Recommender) -> None:
@@ -167,6 +210,14 @@ def test_users_histories_and_the_unknown(fitted: Recommender) -> None:
     assert other.filter(pl.col("user_id") == 1)["item_id"].to_list() == popular.tolist()
     assert other.filter(pl.col("user_id") == 2)["item_id"].to_list() == popular.tolist()
     assert not {0, 10} & set(other.filter(pl.col("user_id") == 0)["item_id"])
+
+
+def test_where_the_task_repeats_items_lists_may_repeat_them(data: Dataset) -> None:
+    fitted = recsmith.fit("personal-top-frequency", data)
+    assert fitted.recipe.split.name == "next-basket"
+    assert set(fitted.recommend(users=[0], k=3)["item_id"]) <= set(fitted.history(0))
+    assert not set(fitted.recommend(users=[0], k=3, include_seen=False)["item_id"]) & set(fitted.history(0))
+    assert set(fitted.recommend_slate(users=[0], size=3)["item_id"]) <= set(fitted.history(0))
 
 
 def test_limits_are_kept(fitted: Recommender) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recsmith.augmentation import WRITERS, write_events
 from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
 from recsmith.data import (
@@ -21,11 +22,14 @@ from recsmith.data import (
     ItemCodes,
     Log,
     Split,
+    TrainingReviews,
+    WrittenEvents,
     codes_fingerprint,
     fingerprint,
     item_categories,
     join_histories,
     popularity,
+    require_single_events,
     split_log,
 )
 from recsmith.data.validation import require_two_users
@@ -35,12 +39,12 @@ from recsmith.evaluation import evaluate_answer
 from recsmith.item_tokenizers import tokenizer_card
 from recsmith.measurement import account
 from recsmith.models import MODELS
-from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Observer, Progress, TextReader
+from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Observer, Progress, ReviewReader, TextReader
 from recsmith.recipe import Recipe, load_recipe
 from recsmith.recommender import Recommender, build_model, build_tokenizer, runtime_of
 from recsmith.seeding import derive_seed, generator
 from recsmith.starting import start_model
-from recsmith.training import Message, TrainingResult, train
+from recsmith.training import Message, TrainingResult, learner_of, train
 from recsmith.training import update as train_more
 
 Settings = Mapping[str, Any]
@@ -58,9 +62,17 @@ class Prepared:
     """What the recipe's encoder made of the items, float32 `[item, dim]`."""
     texts: list[str] | None = None
     """The items' own words, for models that read them."""
+    reviews: TrainingReviews | None = None
+    """What people wrote about training events, for models that read it."""
+    written: WrittenEvents | None = None
+    """Events that a generator wrote; the model learns from them, no statistic counts them."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the card says about data, encoder and tokenizer."""
+    """What the card says about data, encoder, tokenizer and writer."""
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def lessons(self) -> tuple[Histories, np.ndarray | None]:
+        """What a model learns from: the training events, written ones in front; and the epoch in which each enters (None: the first)."""
+        return (self.split.train, None) if self.written is None else self.written.before(self.split.train, self.log)
 
 
 def fit(
@@ -125,7 +137,7 @@ def update(recommender: Recommender, data: Dataset, *, settings: Settings | None
     an updated model is for serving: its card carries no test figures.
     """
     recipe = recommender.recipe.with_settings(settings or {})
-    log, unknown = _extended(recommender.log, data.select(recipe.view).log())
+    log, unknown = _extended(recommender.log, data.select(recipe.view).log_for(recipe.split))
     model = build_model(recipe, items=recommender.items, codes=recommender.codes, vectors=recommender.vectors)
     model.load_state_dict(recommender.model.state_dict())
     if isinstance(model, Observer):
@@ -137,7 +149,8 @@ def update(recommender: Recommender, data: Dataset, *, settings: Settings | None
     else:
         users = np.arange(len(log.users))
         known = np.where(users < recommender.trained_users, users, -1)
-        train_more(model, log.histories, recipe.training, users=known, progress=progress, seed=recipe.training.seed)
+        learner = learner_of(model, recipe.negatives, items=recommender.items)
+        train_more(learner, log.histories, recipe.training, users=known, progress=progress, seed=recipe.training.seed)
     card["update"] = {
         "events": int(len(log.histories.values) - len(recommender.log.histories.values)),
         "events on unknown items, left out": unknown,
@@ -161,20 +174,23 @@ def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | No
     started = time.perf_counter()
     chosen = data.select(recipe.view)
     require_two_users(chosen.interactions["user_id"], where=f"`{data.name}`")
-    log = chosen.log()
+    log = chosen.log_for(recipe.split)
     split = split_log(log, recipe.split)
     if len(split.train.values) == 0:
         raise DataError(f"`{data.name}` leaves no training events under {recipe.split.name}; give more events or another split")
     facts: dict[str, Any] = {"data": _data_facts(chosen, log, split)}
     seconds = {"prepare data": time.perf_counter() - started}
+    written = _written_events(recipe, chosen, log, split, seed=seed, progress=progress, facts=facts, seconds=seconds)
     vectors = None
     if recipe.encoder is not None:
         vectors = _item_vectors(recipe, recipe.encoder, chosen, log, progress=progress, facts=facts, seconds=seconds)
+    reads = getattr(MODELS.get(recipe.model.name), "reads", ())
+    texts = _item_words(recipe, chosen, log) if "texts" in reads else None
+    reviews = TrainingReviews.of(chosen.reviews, log, split) if "reviews" in reads and chosen.reviews is not None else None
     if recipe.tokenizer is None:
-        texts = _item_words(recipe, chosen, log) if "texts" in getattr(MODELS.get(recipe.model.name), "reads", ()) else None
-        return Prepared(log, split, vectors=vectors, texts=texts, facts=facts, seconds=seconds)
+        return Prepared(log, split, vectors=vectors, texts=texts, reviews=reviews, written=written, facts=facts, seconds=seconds)
     codes, tokenizer = _tokenize(recipe, chosen, log, split.train, vectors, seed=seed, progress=progress, facts=facts, seconds=seconds)
-    return Prepared(log, split, codes, tokenizer, vectors, facts=facts, seconds=seconds)
+    return Prepared(log, split, codes, tokenizer, vectors, texts, reviews, written, facts=facts, seconds=seconds)
 
 
 def train_prepared(
@@ -191,19 +207,24 @@ def train_prepared(
     model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes, vectors=prepared.vectors)
     if isinstance(model, TextReader) and prepared.texts is not None:
         model.read(prepared.texts)
+    if isinstance(model, ReviewReader) and prepared.reviews is not None:
+        model.read_reviews(prepared.reviews)
     start_model(model, recipe, prepared.vectors, facts=prepared.facts, seed=seed)
+    lessons, enters = prepared.lessons()
     if isinstance(model, Observer):
-        model.observe(prepared.split.train)
+        model.observe(lessons)
+    learner = learner_of(model, recipe.negatives, items=len(prepared.log.items))
     if _closed_form(model):
-        model.solve(prepared.split.train)
+        model.solve(lessons)
         return model.eval(), None
-    model.to(runtime_of(recipe).device)
+    learner.to(runtime_of(recipe).device)
     result = train(
-        model,
-        prepared.split.train,
+        learner,
+        lessons,
         recipe.training,
         validate=_validator(recipe, prepared, model, seed=seed),
-        users=np.arange(len(prepared.split.train)),
+        users=np.arange(len(lessons)),
+        enters=enters,
         checkpoint_folder=checkpoint_folder,
         progress=progress,
         message=message,
@@ -308,6 +329,38 @@ def resolve_recipe(recipe: str | Recipe, settings: Settings | None) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe.with_settings(settings or {})
     return load_recipe(recipe, settings=settings)
+
+
+def _written_events(
+    recipe: Recipe,
+    data: Dataset,
+    log: Log,
+    split: Split,
+    *,
+    seed: int,
+    progress: Progress | None,
+    facts: dict[str, Any],
+    seconds: dict[str, float],
+) -> WrittenEvents | None:
+    """What the recipe's writer writes, or what came with the data."""
+    written, part = data.written, recipe.augmentation
+    if written is not None and part is not None:
+        raise ConfigError(
+            f"`{data.name}` already holds events written by `{written.facts['writer']}` and `{recipe.name}` has a section [augmentation]; "
+            "give the data without written events, or leave the section out"
+        )
+    if written is not None:
+        require_single_events(split.config)
+        written.require(source=data.hash, split=split.config)
+    if part is not None:
+        started, kind = time.perf_counter(), WRITERS.get(part.name)
+        writer = kind(kind.Config.parse(part.settings, where="augmentation"))
+        written = write_events(writer, log, split, name=part.name, source=data.hash, seed=seed, progress=progress)
+        seconds["write events"] = time.perf_counter() - started
+        facts["augmentation"] = {**written.facts, "deviations": deviations(kind)}
+    elif written is not None:
+        facts["augmentation"] = written.facts
+    return written
 
 
 def _tokenize(

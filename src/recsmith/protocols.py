@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recsmith.config import Config
-    from recsmith.data import Cases, Catalogue, Histories, ItemCodes
+    from recsmith.data import Cases, Catalogue, Histories, ItemCodes, TrainingReviews
 
 
 # ---- values -----------------------------------------------------------------------------------------------------------
@@ -103,6 +103,22 @@ class ScoreModel(Protocol):
 
 
 @runtime_checkable
+class InnerProductModel(Protocol):
+    """A `ScoreModel` whose scores are inner products, so that the best items can be found without all scores.
+
+    `score(batch)` is `queries(batch) @ vectors.T + bias` with the pair of `answer_vectors()`.
+    """
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """One vector per row, `[batch, dim]`."""
+        ...
+
+    def answer_vectors(self) -> tuple[Tensor, Tensor | None]:
+        """Vectors `[item, dim]` and, if there is one, the bias `[item]`; the same for every batch while the weights are the same."""
+        ...
+
+
+@runtime_checkable
 class CodeModel(Protocol):
     """A model that generates an item as a sequence of codes. Built as `cls(config, codes=item_codes)`.
 
@@ -123,6 +139,30 @@ class CodeModel(Protocol):
 
         `parents` `[batch, beam]` says which beam of the previous level each beam continues and `last` `[batch, beam]` the code
         that it chose there; both are None at level 0, where there is one beam per row.
+        """
+        ...
+
+
+@runtime_checkable
+class SlateModel(Protocol):
+    """A model that fills a slate (a page, a basket, a bundle) slot by slot, so that each item can depend on those before it.
+
+    It answers as a `ScoreModel` too. `recsmith.decoding.fill_slates` picks the items under limits and rules, and adds up the likelihood.
+    A class that says `conditioned = True` has learned from people's responses: its `open_slate` also takes the keyword `wanted`, a
+    response between the worst (0) and the best (1, the default) that training has seen.
+    """
+
+    def open_slate(self, batch: HistoryBatch, size: int, generator: torch.Generator | None) -> Any:
+        """Read the histories once, for slates of `size` items; the state is opaque and holds one row per row of the batch.
+
+        `generator` (in main memory) draws whatever is random in a slate as a whole (a latent); None takes the mean instead.
+        """
+        ...
+
+    def slot(self, state: Any, chosen: Tensor) -> Tensor:
+        """Logits over the catalogue for the next slot, `[batch, item]`, given the items `chosen` so far, int64 `[batch, filled]`.
+
+        Nothing is masked: an item that was chosen may have any logit. Logits above -inf must be finite.
         """
         ...
 
@@ -151,6 +191,15 @@ class Observer(Protocol):
 
     def observe(self, histories: Histories) -> None:
         """Take in the training histories (row = user); replaces what was observed before, and is saved with the weights."""
+        ...
+
+
+@runtime_checkable
+class ReviewReader(Protocol):
+    """A model that learns from what people wrote; it says `reads = ("reviews",)` and does without where there are none."""
+
+    def read_reviews(self, reviews: TrainingReviews) -> None:
+        """Take in the reviews of training events; called before `observe`."""
         ...
 
 
@@ -205,6 +254,26 @@ class ItemTokenizer(Protocol):
 
     def figures(self) -> dict[str, Any]:
         """Collision rate, usage and entropy per level, … of the last fit, for the card."""
+        ...
+
+
+@runtime_checkable
+class Augmenter(Protocol):
+    """A writer of training data. Built as `cls(config)`; what it writes is a function of the training events and the seed."""
+
+    Config: ClassVar[type[Config]]
+    config: Any
+
+    def write(self, train: Histories, *, items: int, seed: int, progress: Progress | None = None) -> tuple[Histories, np.ndarray]:
+        """Learn from the training histories (row = user), and return what is to stand before each row's own events.
+
+        The result has a row per row of `train`, items below `items`, and for each of its events the epoch, from 0, in which it enters
+        the training of a model, int64 `[event]`.
+        """
+        ...
+
+    def figures(self) -> dict[str, Any]:
+        """What is worth knowing about the last writing, for the card."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from recsmith.augmentation import WRITERS
 from recsmith.config import Config, merge
 from recsmith.data import SplitConfig, ViewConfig
 from recsmith.encoders import EncoderConfig
@@ -16,7 +17,7 @@ from recsmith.errors import ConfigError, UserError, suggestion
 from recsmith.item_tokenizers import TOKENIZERS
 from recsmith.models import MODELS
 from recsmith.recipe_files import recipe_folder, recipe_names, set_names
-from recsmith.training import StartConfig, TrainingConfig
+from recsmith.training import NegativesConfig, StartConfig, TrainingConfig
 
 
 class PartConfig(Config):
@@ -63,6 +64,10 @@ class Recipe(Config):
     """Which events train, validate and test."""
     training: TrainingConfig = TrainingConfig()
     """How gradient-trained models learn."""
+    augmentation: PartConfig | None = None
+    """Writer of extra training events: name in the registry of writers and its settings; None trains on the log alone."""
+    negatives: NegativesConfig = NegativesConfig()
+    """Who chooses the negatives of a model that trains against drawn items."""
     encoder: EncoderConfig | None = None
     """Encoder of the item texts, where the model, its start or its item codes are made from them."""
     text: str | None = None
@@ -89,12 +94,14 @@ class Recipe(Config):
         values["model"] = _part(values["model"], MODELS, "model")
         if values.get("tokenizer"):
             values["tokenizer"] = _part(values["tokenizer"], TOKENIZERS, "tokenizer")
+        if values.get("augmentation"):
+            values["augmentation"] = _part(values["augmentation"], WRITERS, "augmentation")
         return cls.parse(values)
 
     def table(self) -> dict[str, Any]:
         """The inverse of `build`: plain values, every default spelled out."""
         values = self.model_dump(mode="json")
-        for part in ("model", "tokenizer"):
+        for part in ("model", "tokenizer", "augmentation"):
             if values[part] is not None:
                 values[part] = {"name": values[part]["name"], **values[part]["settings"]}
         return values
@@ -106,6 +113,8 @@ class Recipe(Config):
 
 def _part(section: Mapping[str, Any], registry: Any, where: str) -> dict[str, Any]:
     section = dict(section)
+    if "name" not in section:
+        raise ConfigError(f"section [{where}] needs a `name`; allowed: " + ", ".join(f"`{name}`" for name in registry))
     name = section.pop("name")
     config = registry.get(name).Config.parse(section, where=where)
     return {"name": name, "settings": config.model_dump(mode="json")}

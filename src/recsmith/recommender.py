@@ -26,12 +26,10 @@ from recsmith.data import (
     RawId,
     Split,
     item_categories,
-    offsets_of,
     split_log,
 )
 from recsmith.decoding import (
     BEST,
-    BoundRules,
     CodeTrie,
     ItemTable,
     Rule,
@@ -40,23 +38,29 @@ from recsmith.decoding import (
     Selection,
     Tried,
     beam_search,
-    bind_rules,
     fastest,
+    fill_slates,
+    list_log_likelihood,
+    slate_log_likelihood,
     top_k,
 )
 from recsmith.decoding.cold_start import search_with_cold_items
 from recsmith.errors import ArtifactError, DataError, UserError
 from recsmith.evaluation import Evaluation, describe_protocol, evaluate_answer, leak_checks
+from recsmith.evidence import Evidence, Judge, find_evidence
 from recsmith.item_tokenizers import TOKENIZERS
 from recsmith.models import MODELS
-from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists
+from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists, SlateModel
+from recsmith.questions import allowed_items, rules_of_rows, who
 from recsmith.recipe import PartConfig, Recipe
 from recsmith.run_folder import RunState, read_run, write_run
 from recsmith.runtime import Runtime
 from recsmith.training import to_batch
 
 METRIC_CUTOFFS = (5, 10, 20)
-_NO_LIMITS = Limits()
+_SCORES_AT_ONCE = 1 << 25  # 128 MB, and a few times that while the best are searched
+Generate = Callable[..., RankedLists]
+"""`generate(batch, k, limits, rules, selection)`: the model's lists for people about whom something is known."""
 
 
 @dataclass
@@ -109,7 +113,7 @@ class Recommender:
         k: int = 10,
         allow: Iterable[RawId] | None = None,
         deny: Iterable[RawId] | None = None,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         rules: Sequence[Rule] | Rules = None,
         selection: Selection | None = None,
     ) -> pl.DataFrame:
@@ -117,18 +121,73 @@ class Recommender:
 
         Returns `user_id, item_id, score, rank` (rank from 1). For a list of histories `user_id` is the position in the list, for a
         mapping its key. `allow` and `deny` restrict the answer during the search; items already in the history are left out unless
-        `include_seen`. `rules` are those of `recsmith.decoding`, for everybody; or, made by `bind_rules`, one for everybody or one for
-        each row. `selection` (`Sampled`, `Diverse` of `recsmith.decoding`) replaces the best items by a draw, or by beams that avoid
-        each other. Raises `UserError` for a k outside 1 … catalogue size or when neither or both of users and histories are given.
+        `include_seen` (None: unless the run's split is of a task that repeats items, as `next-basket` is). `rules` are those of
+        `recsmith.decoding`, for everybody; or, made by `bind_rules`, one for everybody or one for each row. `selection` (`Sampled`,
+        `Diverse` of `recsmith.decoding`) replaces the best items by a draw, or by beams that avoid each other. Raises `UserError` for a k
+        outside 1 … catalogue size or when neither or both of users and histories are given.
         """
-        if (users is None) == (histories is None):
-            raise UserError("give either `users` or `histories`; for example users=[1, 2] or histories=[[10, 20]]")
+        names, rows, known = who(self.log, users, histories)
         self._check_k(k)
-        names, rows, known = self._who(users, histories)
-        allowed = self._allowed(allow, deny)
-        bound = self._bound(rules, len(rows))
-        lists = self._answer(rows, known, k, allowed=allowed, include_seen=include_seen, rules=bound, selection=selection)
+        bound = rules_of_rows(rules, len(rows), self.item_table)
+        allowed = allowed_items(self.log, allow, deny)
+        lists = self._answer(rows, known, k, allowed=allowed, include_seen=self._repeats(include_seen), rules=bound, selection=selection)
         return self._table(names, lists)
+
+    def recommend_slate(
+        self,
+        users: Iterable[RawId] | str | None = None,
+        histories: Sequence[Iterable[RawId]] | Mapping[RawId, Iterable[RawId]] | None = None,
+        *,
+        size: int = 5,
+        wanted: float | None = None,
+        allow: Iterable[RawId] | None = None,
+        deny: Iterable[RawId] | None = None,
+        include_seen: bool | None = None,
+        rules: Sequence[Rule] | Rules = None,
+        selection: Selection | None = None,
+    ) -> pl.DataFrame:
+        """A slate of `size` items for each: a page, a basket, a bundle. For whom, and under which limits: as `recommend`.
+
+        Returns `user_id, slot, item_id, score, log_likelihood` (slot from 1). A `SlateModel` fills slot after slot; `score` is then the
+        log-probability of the item given those before it, and `log_likelihood` that of the slate (of drawing it, with
+        `selection=Sampled(seed=…)`, where another seed gives another slate). Any other model answers with its top list under the same
+        rules and with its own scores; `log_likelihood` is null there, unless the list was drawn. So it is for people about whom nothing is
+        known: they get what is popular. `wanted` asks models that learned from responses for a better (1) or worse (0) one. Raises
+        `UserError` for a size outside 1 … catalogue size, and for what the model cannot do.
+        """
+        names, rows, known = who(self.log, users, histories)
+        self._check_k(size, "size")
+        bound = rules_of_rows(rules, len(rows), self.item_table)
+        lists = self._answer(
+            rows,
+            known,
+            size,
+            allowed=allowed_items(self.log, allow, deny),
+            include_seen=self._repeats(include_seen),
+            rules=bound,
+            selection=selection,
+            generate=self._filler(wanted),
+        )
+        return self._slate_table(names, lists, self._likelihood(lists, rows, selection))
+
+    def explain(self, item: RawId, *, user: RawId | None = None, history: Iterable[RawId] | None = None, last: int = 50) -> Evidence:
+        """Which events of a known `user`, or of a `history` of raw item ids, carry an item, and by which codes it is generated.
+
+        Each of the `last` events is left out in turn (see `recsmith.evidence`). Raises `UserError` for an unknown item, when neither or
+        both of user and history are given, and when nothing is known about whom it is for.
+        """
+        index = self.log.items.index(item)
+        if index < 0:
+            raise UserError(f"item `{item}` is not in the catalogue of {self.items} items; give one of its ids")
+        _, rows, known = who(self.log, None if user is None else [user], None if history is None else [history])
+        person = int(known[0]) if known[0] < self.trained_users else -1
+        return find_evidence(self.judge, rows, person, index, last=last).named(lambda i: self.log.items.ids[i], self._titles.__getitem__)
+
+    @property
+    def judge(self) -> Judge:
+        """What is asked for the evidence behind an item."""
+        model: Any = self.model
+        return Judge(model, self.device, self.items, self.trie if model.answers == "codes" else None)
 
     @cached_property
     def item_table(self) -> ItemTable:
@@ -139,6 +198,13 @@ class Recommender:
         """The `Answer` protocol: lists for evaluation cases, seen items masked unless the split is of a task that repeats items."""
         self._check_k(k)
         return self._answer(cases.histories, cases.users, k, include_seen=self.recipe.split.repeats_items)
+
+    def answer_slates(self, cases: Cases, size: int, *, wanted: float | None = None, selection: Selection | None = None) -> RankedLists:
+        """The `Answer` protocol by slates: what `evaluate_slates` measures. Seen items as in `answer`."""
+        self._check_k(size, "size")
+        repeats = self.recipe.split.repeats_items
+        fill = self._filler(wanted)
+        return self._answer(cases.histories, cases.users, size, include_seen=repeats, selection=selection, generate=fill)
 
     def history(self, user: RawId) -> list[RawId]:
         """Raw item ids of a user's known events, oldest first; empty for an unseen user."""
@@ -227,47 +293,12 @@ class Recommender:
 
     # ---- inside ----
 
-    def _check_k(self, k: int) -> None:
+    def _repeats(self, include_seen: bool | None) -> bool:
+        return self.recipe.split.repeats_items if include_seen is None else include_seen
+
+    def _check_k(self, k: int, name: str = "k") -> None:
         if not 1 <= k <= self.items:
-            raise UserError(f"k = {k} does not fit a catalogue of {self.items} items; allowed: 1 to {self.items}")
-
-    def _who(self, users: Iterable[RawId] | str | None, histories: Any) -> tuple[list[RawId], Histories, np.ndarray]:
-        if histories is not None:
-            named = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
-            rows = [self.log.items.indices(list(history)) for history in named.values()]
-            return list(named), Histories.from_rows([row[row >= 0].tolist() for row in rows]), np.full(len(rows), -1)
-        if isinstance(users, str) and users == "all":
-            everybody = np.arange(len(self.log.users))
-            return self.log.users.ids.to_list(), self.log.histories, everybody
-        names: list[RawId] = [users] if isinstance(users, str | int) else list(users or [])
-        index = self.log.users.indices(names)
-        known = self.log.histories.take(index[index >= 0])
-        lengths = np.zeros(len(index), dtype=np.int64)
-        lengths[index >= 0] = known.lengths
-        return names, replace(known, offsets=offsets_of(lengths)), index
-
-    def _allowed(self, allow: Iterable[RawId] | None, deny: Iterable[RawId] | None) -> np.ndarray | None:
-        if allow is None and deny is None:
-            return None
-        allowed = np.full(self.items, allow is None)
-        if allow is not None:
-            index = self.log.items.indices(list(allow))
-            allowed[index[index >= 0]] = True
-        if deny is not None:
-            index = self.log.items.indices(list(deny))
-            allowed[index[index >= 0]] = False
-        return allowed
-
-    def _bound(self, rules: Sequence[Rule] | Rules, rows: int) -> Rules:
-        """Rules as arrays; those that are bound already are checked against the number of rows."""
-        if rules is None or isinstance(rules, BoundRules):
-            return rules
-        given = list(rules)
-        if not any(isinstance(rule, BoundRules) for rule in given):
-            return bind_rules(given, self.item_table)  # type: ignore[arg-type]
-        if len(given) != rows:
-            raise UserError(f"{len(given)} bound rules for {rows} rows; give one for everybody or one for each row")
-        return given  # type: ignore[return-value]
+            raise UserError(f"{name} = {k} does not fit a catalogue of {self.items} items; allowed: 1 to {self.items}")
 
     def _answer(
         self,
@@ -279,31 +310,31 @@ class Recommender:
         include_seen: bool = False,
         rules: Rules = None,
         selection: Selection | None = None,
+        generate: Generate | None = None,
     ) -> RankedLists:
         users = np.where(users < self.trained_users, users, -1)
-        size = 512 if self.codes is None else 64
+        size = 64 if self.codes is not None else max(1, min(512, _SCORES_AT_ONCE // self.items))
         parts = []
         for start in range(0, len(histories), size):
             rows = histories.slice(start, start + size)
             limits = Limits(exclude=None if include_seen else rows, allowed=allowed)
             own = rules[start : start + size] if isinstance(rules, Sequence) else rules
-            parts.append(self._answer_batch(rows, users[start : start + size], k, limits, own, selection))
+            ask = partial(generate or self._generate, selection=selection)
+            parts.append(self._answer_batch(rows, users[start : start + size], k, limits, own, ask))
         if not parts:
             return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
         return RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
 
-    def _answer_batch(
-        self, rows: Histories, users: np.ndarray, k: int, limits: Limits, rules: Rules, selection: Selection | None
-    ) -> RankedLists:
+    def _answer_batch(self, rows: Histories, users: np.ndarray, k: int, limits: Limits, rules: Rules, generate: Generate) -> RankedLists:
         known = rows.lengths > 0
         if known.all():
-            return self._generate(to_batch(rows, users=users, device=self.device), k, limits, rules, selection)
+            return generate(to_batch(rows, users=users, device=self.device), k, limits, rules)
         lists = self._most_popular(len(rows), k, limits, rules)
         if known.any():
             some = np.flatnonzero(known)
             fewer = replace(limits, exclude=None if limits.exclude is None else limits.exclude.take(some))
             own = [rules[int(row)] for row in some] if isinstance(rules, Sequence) else rules
-            found = self._generate(to_batch(rows.take(some), users=users[some], device=self.device), k, fewer, own, selection)
+            found = generate(to_batch(rows.take(some), users=users[some], device=self.device), k, fewer, own)
             lists.items[some], lists.scores[some] = found.items, found.scores
         return lists
 
@@ -316,6 +347,34 @@ class Recommender:
         if selection is not None and not isinstance(selection, Sampled):
             raise UserError(f"{self.recipe.title} scores items and has no beams to keep apart; use Sampled, or rules such as AtMost")
         return top_k(model.score(batch), k, limits=limits, rules=rules, sampled=selection)
+
+    def _filler(self, wanted: float | None) -> Generate:
+        """How slates come about: slot by slot where the model can, else as top lists."""
+        if isinstance(self.model, SlateModel):
+            return partial(self._fill, wanted=wanted)
+        if wanted is not None:
+            raise UserError(f"{self.recipe.title} does not learn from responses, so it cannot be asked for one; leave `wanted` out")
+        return self._generate
+
+    @torch.inference_mode()
+    def _fill(
+        self, batch: HistoryBatch, size: int, limits: Limits, rules: Rules, selection: Selection | None, wanted: float | None
+    ) -> RankedLists:
+        if selection is not None and not isinstance(selection, Sampled):
+            raise UserError(
+                f"{self.recipe.title} fills slates slot by slot and has no beams to keep apart; use Sampled, or rules such as AtMost"
+            )
+        return fill_slates(self.model, batch, size, limits=limits, rules=rules, sampled=selection, wanted=wanted)  # type: ignore[arg-type]
+
+    def _likelihood(self, lists: RankedLists, rows: Histories, selection: Selection | None) -> np.ndarray:
+        """Log-likelihood of each slate, float64 `[row]`; NaN where there is none."""
+        if isinstance(self.model, SlateModel):
+            found = slate_log_likelihood(lists)
+        elif isinstance(selection, Sampled):
+            found = list_log_likelihood(lists.scores)
+        else:
+            found = np.full(len(rows), np.nan)
+        return np.where(rows.lengths > 0, found, np.nan)
 
     @property
     def _search(self) -> Callable[..., RankedLists]:
@@ -341,12 +400,17 @@ class Recommender:
             }
         )
 
+    def _slate_table(self, names: list[RawId], lists: RankedLists, likelihood: np.ndarray) -> pl.DataFrame:
+        table = self._table(names, lists).rename({"rank": "slot"})
+        of_row = pl.Series(likelihood[np.nonzero(lists.items >= 0)[0]]).fill_nan(None)
+        return table.select("user_id", "slot", "item_id", "score", of_row.alias("log_likelihood"))
+
     def _categories(self) -> Histories | None:
         return None if self.catalogue is None else item_categories(self.catalogue, self.log.items)
 
     def _encode(self, data: Dataset) -> Log:
         """Other data with this run's item numbers; events of items that the model does not know are left out."""
-        log = data.select(self.recipe.view).log()
+        log = data.select(self.recipe.view).log_for(self.recipe.split)
         number = self.log.items.indices(log.items.ids)
         values = number[log.histories.values]
         known = log.histories.with_values(values).where(values >= 0)

@@ -118,7 +118,8 @@ def _finished(recipe: Recipe, data: Dataset, out: Path, seed: int) -> dict[str, 
     same = {
         "data": card["data"]["hash"] == data.select(recipe.view).hash,
         "seed": seed in card["seeds"],
-        "settings": read_json(folder / "config.json") == recipe.table(),
+        "written events": recipe.augmentation is not None or card.get("augmentation") == (data.written.facts if data.written else None),
+        "settings": Recipe.build(read_json(folder / "config.json")) == recipe,  # a section that is newer than the run has its default
     }
     if not all(same.values()):
         other = " and ".join(what for what, equal in same.items() if not equal)

@@ -17,7 +17,7 @@ from recsmith.recipe import Recipe
 from recsmith.recommender import load
 from recsmith.training.search import SearchResult, SearchSpace, search
 
-DATA_SECTIONS = ("view", "split", "encoder", "tokenizer", "text")
+DATA_SECTIONS = ("view", "split", "augmentation", "encoder", "tokenizer", "text")
 """Sections of a recipe that change what models are trained on; a trial that leaves them alone shares the preparation."""
 
 

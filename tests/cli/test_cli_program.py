@@ -14,7 +14,7 @@ from recsmith.cli import program
 from recsmith.cli.program import COMMANDS
 from recsmith.errors import DataError
 
-LATER = ("chat", "explain", "demo")
+LATER = ("chat", "demo")
 BRANCHES = [["data", "inspect"], ["data", "prepare"], ["card", "show"], ["card", "check"], ["card", "pool"]]
 LEAVES = [[name] for name in COMMANDS if name not in ("data", "card")] + BRANCHES
 

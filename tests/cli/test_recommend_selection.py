@@ -26,3 +26,15 @@ def test_mistakes_are_one_line(cli: Any, popularity_run: Path) -> None:
     assert "give one or the other" in ask("--diverse", "2", "--seed", "1").error
     assert "has no beams to keep apart" in ask("--diverse", "2").error
     assert "0 groups cannot share" in ask("--diverse", "0").error
+
+
+def test_slates_have_slots_and_any_model_answers_them(cli: Any, popularity_run: Path, tmp_path: Path) -> None:
+    rows = cli("recommend", popularity_run, "--user", "3", "--slate", "4", "--json").json
+    assert [row["slot"] for row in rows] == [1, 2, 3, 4]
+    assert [row["item_id"] for row in rows] == items(cli, popularity_run)
+    assert {"user_id", "score", "title", "log_likelihood"} <= set(rows[0])
+    assert "slot" in cli("recommend", popularity_run, "--history", "s1,s2", "--slate", "2").out
+    out = tmp_path / "slates.csv"
+    assert cli("recommend", popularity_run, "--users", "all", "--slate", "2", "--out", out, "--json").json["k"] == 2
+    assert out.read_text().startswith("user_id,slot,item_id,score,log_likelihood\n")
+    assert "size = 13 does not fit a catalogue of 12 items" in cli("recommend", popularity_run, "--user", "3", "--slate", "13").error

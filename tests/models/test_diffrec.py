@@ -43,8 +43,8 @@ def test_answer_walks_back_through_the_posterior_means() -> None:
     row[torch.from_numpy(HISTORIES.rows), torch.from_numpy(HISTORIES.values)] = 1
     noise = torch.tensor([5e-6, 2.75e-5, 5e-5], dtype=torch.float64)
     for step in (2, 1, 0):
-        embedded = model.step(step_embedding(torch.full((4,), step), 10))
-        clean = model.layers[1](torch.tanh(model.layers[0](torch.cat([row, embedded], 1))))
+        embedded = model.denoiser.step(step_embedding(torch.full((4,), step), 10))
+        clean = model.denoiser.layers[1](torch.tanh(model.denoiser.layers[0](torch.cat([row, embedded], 1))))
         before = noise[step - 1] if step else torch.zeros((), dtype=torch.float64)
         beta = 1 - (1 - noise[step]) / (1 - before)
         row = ((1 - before).sqrt() * beta / noise[step]).float() * clean + ((1 - beta).sqrt() * before / noise[step]).float() * row
@@ -55,9 +55,9 @@ def test_step_weights_are_the_drops_of_signal_to_noise() -> None:
     config = DiffRecConfig(hidden=[4], steps=3, noise_scale=1, noise_low=0.1, noise_high=0.3)
     ratio = [0.9 / 0.1, 0.8 / 0.2, 0.7 / 0.3]
     weights = torch.tensor([1, ratio[0] - ratio[1], ratio[1] - ratio[2]])
-    torch.testing.assert_close(DiffRec(config, items=5).step_weights, weights / weights.mean())
+    torch.testing.assert_close(DiffRec(config, items=5).denoiser.step_weights, weights / weights.mean())
     plain = DiffRec(config.override(reweight=False), items=5)
-    assert plain.step_weights.tolist() == [1, 1, 1]
+    assert plain.denoiser.step_weights.tolist() == [1, 1, 1]
 
 
 def test_loss_is_the_squared_error_of_the_clean_row() -> None:
@@ -73,9 +73,9 @@ def test_loss_is_the_squared_error_of_the_clean_row() -> None:
 def test_losses_are_remembered_in_training_only() -> None:
     model = DiffRec(SMALL, items=12).eval()
     model.loss(to_batch(HISTORIES), 0)
-    assert not model.sampler.met.any()
+    assert not model.denoiser.sampler.met.any()
     model.train().loss(to_batch(HISTORIES), 0)
-    assert model.sampler.met.any()
+    assert model.denoiser.sampler.met.any()
 
 
 def test_settings_are_checked() -> None:

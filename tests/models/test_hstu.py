@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recsmith.data import Histories
-from recsmith.errors import ConfigError
+from recsmith.errors import ConfigError, DataError
 from recsmith.models.hstu import Hstu, HstuConfig
 from recsmith.testing.models import ScoreModelTests
 from recsmith.training import TrainingConfig, to_batch, train
@@ -29,6 +29,13 @@ class TestHstuCosine(ScoreModelTests):
     model_class = Hstu
     config = HstuConfig.parse({**SMALL, "similarity": "cosine", "loss": "sampled-softmax", "negatives": 12, "hide_times": 1.0})
     sequential = True
+
+
+class TestHstuWithActions(ScoreModelTests):
+    model_class = Hstu
+    config = HstuConfig.parse({**SMALL, "actions": [2.0, 4.0]})
+    sequential = True
+    steps = 200
 
 
 def model(seed: int = 0, **settings: object) -> Hstu:
@@ -104,3 +111,53 @@ def test_any_batch_has_a_finite_loss_with_a_gradient(objective: dict[str, object
 def test_heads_that_do_not_divide_are_a_mistake_of_the_user() -> None:
     with pytest.raises(ConfigError, match="`dim` = 10 must be a multiple of `heads` = 3"):
         HstuConfig.parse({"dim": 10, "heads": 3})
+
+
+def tastes(rows: int = 400) -> Histories:
+    """Random items; each person likes (weight 5) the items of one parity and dislikes (weight 1) the others."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, ITEMS, (rows, 6))
+    liked = values % 2 == np.arange(rows)[:, None] % 2
+    return Histories(values.reshape(-1), np.arange(rows + 1) * 6, weights=np.where(liked, 5.0, 1.0).astype(np.float32).reshape(-1))
+
+
+def test_the_ranking_head_knows_what_will_be_liked_and_retrieval_finds_it() -> None:
+    hstu = model(layers=2, actions=[2.0, 4.0], least_liked=2)
+    settings = TrainingConfig(epochs=25, batch_size=50, learning_rate=0.02, schedule="linear", device="cpu", precision="fp32")
+    train(hstu, tastes(), settings)
+    batch = to_batch(tastes().drop_last())
+    right = torch.arange(ITEMS) % 2 == torch.arange(400)[:, None] % 2
+    with torch.no_grad():
+        chances = hstu.action_probabilities(batch, torch.arange(ITEMS).expand(400, -1))
+        best = hstu.score(batch).topk(5).indices
+    torch.testing.assert_close(chances.sum(2), torch.ones(400, ITEMS))
+    assert ((chances[:, :, 2] > 0.5) == right).float().mean() > 0.95
+    assert chances[:, :, 1].max() < 0.1  # nobody ever did that
+    assert right.gather(1, best).float().mean() > 0.95
+
+
+@torch.no_grad()
+def test_actions_count_and_candidates_do_not_see_each_other() -> None:
+    hstu = model(actions=[4.0]).eval()
+    rows, weights = Histories.from_rows([[1, 2, 3], [], [4] * 12]), np.full(15, 5.0, dtype=np.float32)
+    batch = to_batch(Histories(rows.values, rows.offsets, weights=weights))
+    asked = torch.tensor([[5, 6, 1], [5, 6, 1], [5, 6, 1]])
+    together = hstu.action_probabilities(batch, asked)
+    alone = torch.cat([hstu.action_probabilities(batch, asked[:, place, None]) for place in range(3)], 1)
+    torch.testing.assert_close(together, alone)
+    other = to_batch(Histories(rows.values, rows.offsets, weights=np.where(np.arange(15) == 1, 1.0, 5.0).astype(np.float32)))
+    assert not torch.allclose(hstu.score(other)[0], hstu.score(batch)[0], atol=1e-5)
+    assert not torch.allclose(hstu.action_probabilities(other, asked)[0], together[0], atol=1e-5)
+    torch.testing.assert_close(hstu.score(other)[1:], hstu.score(batch)[1:])
+
+
+def test_actions_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"`actions` = \[4.0, 2.0\] must rise, as in \[2.0, 4.0\]"):
+        HstuConfig.parse({"actions": [4.0, 2.0]})
+    with pytest.raises(ConfigError, match="`least_liked` = 2 is not an action; 2 actions are numbered from 0"):
+        HstuConfig.parse({"actions": [4.0], "least_liked": 2})
+    batch = to_batch(Histories.from_rows([[1, 2]]))
+    with pytest.raises(DataError, match="HSTU is to read actions, but the log has no ratings; give a column `rating`"):
+        model(actions=[4.0]).loss(batch, 0)
+    with pytest.raises(ConfigError, match=r"this HSTU reads no actions and cannot rank by them; set `model\.actions`"):
+        model().action_probabilities(batch, torch.tensor([[3]]))

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from recsmith.models.unisrec import Unisrec, UnisrecConfig, WhiteningMixture
-from recsmith.nn.next_step import final_states
 from recsmith.protocols import HistoryBatch
 from recsmith.testing.logs import ITEMS, awkward, cycles
 from recsmith.testing.models import ScoreModelTests
@@ -63,7 +62,7 @@ def test_the_adaptor_is_the_papers_formula() -> None:
 
 def _final(model: Unisrec, batch: HistoryBatch) -> torch.Tensor:
     table = model._item_table()
-    return final_states(model._encode(batch, table), batch.offsets, **model._reach(batch))
+    return model.final_states(model._encode(batch, table), batch)
 
 
 def test_the_weights_do_not_know_the_catalogue() -> None:

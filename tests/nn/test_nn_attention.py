@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
 from recsmith.nn import attention
-from recsmith.nn.attention import CausalSelfAttention, SelfAttention, TransformerBlock
+from recsmith.nn.attention import CausalSelfAttention, CrossAttention, LocalAttention, SelfAttention, TransformerBlock
 from recsmith.nn.packed import Plan, offsets_from
 
 LENGTHS = [3, 0, 1, 12, 5, 5, 40]
@@ -70,3 +72,30 @@ def test_dropout_acts_in_training_only() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="dim 10 does not divide into 3 heads"):
         CausalSelfAttention(dim=10, heads=3)
+
+
+@pytest.mark.parametrize("local", ["window", "convolution"])
+def test_local_heads_see_their_neighbourhood_alone(local: Literal["window", "convolution"]) -> None:
+    torch.manual_seed(0)
+    attention = LocalAttention(dim=8, heads=2, local_heads=1, local=local, reach=2)
+    offsets = torch.tensor([0, 9, 9, 12, 22])
+    tokens = torch.randn(22, 8, requires_grad=True)
+    mixed = []
+    attention.project_out.register_forward_pre_hook(lambda _, inputs: mixed.append(inputs[0]))
+    attention(tokens, Plan.of(offsets))
+    for half, reach in ((slice(0, 4), 99), (slice(4, 8), 2)):
+        for place, row in ((4, range(9)), (9, range(9, 12)), (21, range(12, 22))):
+            (gradient,) = torch.autograd.grad(mixed[0][place, half].sum(), tokens, retain_graph=True)
+            assert gradient.isfinite().all()
+            seen = gradient.abs().sum(1).nonzero().flatten().tolist()
+            assert seen == [other for other in row if abs(other - place) <= reach]
+
+
+@torch.no_grad()
+def test_cross_attention_to_itself_is_self_attention() -> None:
+    torch.manual_seed(0)
+    cross, own = CrossAttention(dim=8, heads=2), SelfAttention(dim=8, heads=2)
+    own.load_state_dict(cross.state_dict())
+    plan, tokens = Plan.of(offsets_from(torch.tensor(LENGTHS))), torch.randn(sum(LENGTHS), 8)
+    torch.testing.assert_close(cross(tokens, tokens, plan), own(tokens, plan))
+    assert not torch.allclose(cross(tokens, tokens.flip(0), plan), own(tokens, plan), atol=1e-3)

@@ -137,7 +137,8 @@ def test_bce_by_hand_and_gbce_limits() -> None:
     by_hand = math.log1p(math.exp(-1.0)) + math.log1p(math.exp(2.0))
     assert losses.bce(hidden, weight, target, negatives=negative).item() == pytest.approx(by_hand, rel=1e-6)
     assert losses.gbce(hidden, weight, target, negatives=negative, t=0.0).item() == pytest.approx(by_hand / 2, rel=1e-6)
-    calibrated = 0.5 * math.log1p(math.exp(-1.0)) + math.log1p(math.exp(2.0))  # one negative of two other items: rate 1/2
+    shift = math.log(0.5)  # one negative of two other items: rate 1/2, and the target weighs half as much as the negative
+    calibrated = 0.5 * math.log1p(math.exp(-1.0 - shift)) + math.log1p(math.exp(2.0 + shift))
     assert losses.gbce(hidden, weight, target, negatives=negative, t=1.0).item() == pytest.approx(calibrated / 2, rel=1e-6)
 
 

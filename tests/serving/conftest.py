@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from tests.serving.services import MissingServiceError, Postgres, Redis, running_postgres, running_redis
 
 from recsmith.data import Dataset
 from recsmith.fitting import fit
@@ -124,3 +125,32 @@ def write_toml(path: Path, **settings: Any) -> Path:
     """A settings file."""
     path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
     return path
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A database that tests may stop, if they start it again."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'recsmith[postgres]'")
+    try:
+        with running_postgres() as database:
+            yield database
+    except MissingServiceError as error:
+        missing(error)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    """A Redis that tests may stop, if they start it again."""
+    pytest.importorskip("redis", reason="redis is not installed: pip install 'recsmith[redis]'")
+    try:
+        with running_redis() as service:
+            yield service
+    except MissingServiceError as error:
+        missing(error)
+
+
+def missing(error: MissingServiceError) -> NoReturn:
+    """A laptop may do without; continuous integration may not."""
+    if os.environ.get("CI"):
+        pytest.fail(str(error))
+    pytest.skip(str(error))

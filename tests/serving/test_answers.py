@@ -169,11 +169,11 @@ def test_no_event_is_missed_while_a_history_is_read() -> None:
 
     reading, go = threading.Event(), threading.Event()
 
-    def read(user: str) -> tuple[list[PastEvent], dict[str, Any]]:
-        found = [PastEvent(1, "a", 0.0, 1.0, "view")]
+    def read(users: Any) -> dict[str, tuple[list[PastEvent], dict[str, Any]]]:
+        found = {user: ([PastEvent(1, "a", 0.0, 1.0, "view")], {}) for user in users}
         reading.set()
         assert go.wait(30)
-        return found, {}
+        return found
 
     async def work() -> list[str]:
         histories = LiveHistories(read, kinds=["view"], capacity=1, longest=2)
@@ -192,3 +192,66 @@ def test_no_event_is_missed_while_a_history_is_read() -> None:
         return [event.item for event in history.events]
 
     assert asyncio.run(work()) == ["d", "e"]
+
+
+def histories_of(events: int, **limits: int) -> LiveHistories:
+    def read(users: Any) -> dict[str, tuple[list[PastEvent], dict[str, Any]]]:
+        return {user: ([PastEvent(seq, "a", 0.0, 1.0, "view") for seq in range(1, events + 1)], {}) for user in users}
+
+    return LiveHistories(read, kinds=["view"], **limits)
+
+
+def test_long_histories_leave_room_for_fewer_people() -> None:
+    async def work() -> list[int]:
+        sizes = []
+        for events in (1, 50):
+            histories = histories_of(events, capacity=10, longest=100)
+            for number in range(30):
+                await histories.of(f"u{number}")
+            assert histories.at_hand("u29")
+            sizes.append(len(histories))
+            histories.forget("u29")
+            histories.clear()
+            assert histories._events == 0
+        return sizes
+
+    assert asyncio.run(work()) == [10, 4]
+
+
+def test_who_is_forgotten_while_being_read_is_not_kept() -> None:
+    async def work() -> None:
+        histories = histories_of(1, capacity=10, longest=10)
+        task = asyncio.create_task(histories.of("u"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the question to the store has begun
+        histories.forget("u")
+        await task
+        assert histories.at_hand("u") is None
+
+    asyncio.run(work())
+
+
+def test_questions_that_arrive_meanwhile_are_asked_together() -> None:
+    from recsmith.serving.together import Together
+
+    asked: list[list[int]] = []
+
+    async def ask(keys: list[int]) -> dict[int, int]:
+        asked.append(keys)
+        await asyncio.sleep(0.01)
+        if 13 in keys:
+            raise RuntimeError("thirteen")
+        return {key: key * key for key in keys}
+
+    async def work() -> None:
+        together = Together[int, int](ask, most=3)
+        first = asyncio.create_task(together.of(0))
+        await asyncio.sleep(0.001)
+        assert await asyncio.gather(*(together.of(key) for key in (1, 2, 1, 3, 4))) == [1, 4, 1, 9, 16]
+        assert await first == 0
+        assert asked == [[0], [1, 2, 3], [4]]
+        found = await asyncio.gather(together.of(13), together.of(5), return_exceptions=True)
+        assert [str(error) for error in found] == ["thirteen", "thirteen"]
+        assert await together.of(5) == 25
+
+    asyncio.run(work())

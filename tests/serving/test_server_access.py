@@ -37,7 +37,7 @@ def keys(server: ServerProcess) -> dict[str, str | None]:
 def test_every_route_with_every_key(server: ServerProcess, keys: dict[str, str | None], route: Route) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     path = route.path
-    for name in ("user_id", "item_id", "list_id", "key_id", "model"):
+    for name in ("user_id", "item_id", "list_id", "key_id", "model", "experiment"):
         path = path.replace("{" + name + "}", "not-there")
     for who, key in keys.items():
         headers = {"content-type": "application/json"} | ({} if key is None else {"x-api-key": key})

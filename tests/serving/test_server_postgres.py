@@ -2,70 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.serving.conftest import ServerProcess
+from tests.serving.services import Postgres
 
 from recsmith.serving.client import ClientError
-
-
-def find_postgres() -> Path | None:
-    """The folder with `initdb` and `pg_ctl`: on the path, or where Debian puts them."""
-    places = [*Path("/usr/lib/postgresql").glob("*/bin"), *(Path(place) for place in os.environ.get("PATH", "").split(":"))]
-    return next((place for place in places if (place / "initdb").exists() and (place / "pg_ctl").exists()), None)
-
-
-class Postgres:
-    """A database cluster of its own on a free port."""
-
-    def __init__(self, binaries: Path, folder: Path) -> None:
-        self.binaries, self.folder = binaries, folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._as_owner("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "recsmith", "--no-sync")
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://recsmith@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-        self._as_owner("pg_ctl", "-D", str(self.folder / "data"), "-w", "-o", options, "-l", str(self.folder / "log"), "start")
-
-    def stop(self) -> None:
-        self._as_owner("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop")
-
-    def _as_owner(self, program: str, *words: str) -> None:
-        """PostgreSQL refuses to run as root."""
-        user = "postgres" if os.getuid() == 0 else None
-        subprocess.run(
-            [str(self.binaries / program), *words], check=True, user=user, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=120
-        )
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'recsmith[postgres]'")
-    binaries = find_postgres()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    folder = Path("/tmp") / f"recsmith-postgres-{os.getpid()}"
-    folder.mkdir()
-    if os.getuid() == 0:
-        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
-    database = Postgres(binaries, folder)
-    yield database
-    database.stop()
-    shutil.rmtree(folder)
 
 
 def test_the_state_is_kept_in_postgres(serve: Callable[..., ServerProcess], postgres: Postgres) -> None:

@@ -14,7 +14,7 @@ from tests.serving.conftest import ServerProcess
 from recsmith.serving.changes import rebuild_counts
 from recsmith.serving.client import Client, ClientError
 from recsmith.serving.config import ServerConfig
-from recsmith.serving.server import heat_of
+from recsmith.serving.heat import heat_of
 from recsmith.serving.store import Store
 
 

@@ -13,7 +13,6 @@ import polars as pl
 from recsmith.errors import StorageError
 
 if TYPE_CHECKING:
-    from recsmith.decoding import Selection
     from recsmith.protocols import Progress
     from recsmith.recommender import Recommender
 
@@ -31,13 +30,13 @@ BATCH = 4096
 
 
 def write_for_everybody(
-    recommender: Recommender, out: Path, *, k: int, selection: Selection | None = None, progress: Progress | None = None
+    recommender: Recommender, out: Path, ask: Callable[..., pl.DataFrame], *, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Write `user_id, item_id, score, rank` for every user of the log. Raises `StorageError`, and then `out` is as it was."""
+    """Write what `ask(users=…)` answers for every user of the log, one row per item. Raises `StorageError`, and `out` is then as it was."""
     beside = out.with_name(f".{out.name}.parts-{os.getpid()}")
     try:
         beside.mkdir(parents=True)
-        rows = _write_parts(recommender, beside, k=k, selection=selection, progress=progress)
+        rows = _write_parts(recommender, beside, ask, progress=progress)
         whole = beside / f"whole{out.suffix}"
         FORMATS[out.suffix](pl.scan_parquet(beside / "part-*.parquet"), whole)
         whole.replace(out)
@@ -46,16 +45,16 @@ def write_for_everybody(
         raise StorageError(f"cannot write `{out}`: {error}; {kept}; free some space or choose another place") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return {"file": str(out), "users": len(recommender.log.users), "rows": rows, "k": k}
+    return {"file": str(out), "users": len(recommender.log.users), "rows": rows}
 
 
-def _write_parts(recommender: Recommender, folder: Path, *, k: int, selection: Selection | None, progress: Progress | None) -> int:
+def _write_parts(recommender: Recommender, folder: Path, ask: Callable[..., pl.DataFrame], *, progress: Progress | None) -> int:
     everybody = recommender.log.users.ids
     rows = 0
     for start in range(0, len(everybody), BATCH):
         if progress is not None:
             progress("recommending", start, len(everybody))
-        lists = recommender.recommend(users=everybody[start : start + BATCH].to_list(), k=k, selection=selection)
+        lists = ask(users=everybody[start : start + BATCH].to_list())
         lists.write_parquet(folder / f"part-{start:012d}.parquet")
         rows += lists.height
     return rows

@@ -19,6 +19,8 @@ ENABLES = {
     "retrieval": "approximate search over large catalogues (FAISS); without it exact search is there",
     "serve": "recsmith serve, its state in SQLite",
     "postgres": "recsmith serve with its state in PostgreSQL: --store postgresql://…",
+    "traces": "traces of recsmith serve for an OpenTelemetry collector: setting traces",
+    "redis": "several workers that tell each other at once what has changed: setting redis of recsmith serve",
     "text-metrics": "BLEU of generated texts (sacrebleu)",
     "energy": 'energy by codecarbon: CostMeter(energy="codecarbon")',
     "hub": "any sentence-transformers model as text encoder: --set encoder.name=…",

@@ -15,6 +15,7 @@ from recsmith.errors import RecsmithError
 
 COMMANDS = {
     "data": "recsmith.cli.data",
+    "augment": "recsmith.cli.augment",
     "run": "recsmith.cli.run",
     "fit": "recsmith.cli.fit",
     "tune": "recsmith.cli.tune",
@@ -23,7 +24,10 @@ COMMANDS = {
     "report": "recsmith.cli.report",
     "audit": "recsmith.cli.audit",
     "recommend": "recsmith.cli.recommend",
+    "explain": "recsmith.cli.explain",
     "serve": "recsmith.cli.serve",
+    "experiment": "recsmith.cli.experiment",
+    "refit": "recsmith.cli.refit",
     "tokens": "recsmith.cli.tokens",
     "card": "recsmith.cli.card",
     "systems": "recsmith.cli.systems",

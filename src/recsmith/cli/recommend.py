@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from recsmith.recommender import Recommender
 
 app = typer.Typer(add_completion=False)
+
+Ask = Callable[..., "pl.DataFrame"]
+"""`recommend` or `recommend_slate` of a run with everything said but for whom."""
 
 RECENT = 8
 """Events of a history that are shown above the recommendations."""
@@ -35,6 +40,10 @@ def recommend(
         Path | None, typer.Option("--out", metavar="FILE", help="With --users all: .parquet, .csv or .jsonl, one row per item.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of items per list.")] = 10,
+    slate: Annotated[
+        int | None,
+        typer.Option("--slate", metavar="N", help="A slate (page, basket, bundle) of N items that know of each other, instead of a list."),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Draw the items instead of taking the best; 1 = as probable as the model says.")
     ] = None,
@@ -55,6 +64,8 @@ def recommend(
 
     Example: recsmith recommend runs/tiger-ml --user 1 --temperature 0.8 --seed 2
 
+    Example: recsmith recommend runs/list-cvae-ml --user 1 --slate 5
+
     Example: recsmith recommend runs/tiger-ml --users all --out recommendations.parquet
     """
     _check_question(user, history, users, out)
@@ -62,13 +73,16 @@ def recommend(
 
     recommender = load(run)
     selection = _selection(temperature, seed, diverse)
+    ask: Ask = partial(recommender.recommend, k=k, selection=selection)
+    if slate is not None:
+        ask = partial(recommender.recommend_slate, size=slate, selection=selection)
     if users is not None:
         assert out is not None
-        _for_everybody(recommender, out, k, selection, as_json=as_json)
+        _for_everybody(recommender, out, ask, k=slate or k, as_json=as_json)
     elif history is not None:
-        _for_history(recommender, history, k, selection, as_json=as_json)
+        _for_history(recommender, history, ask, as_json=as_json)
     else:
-        _for_users(recommender, user or [], k, selection, as_json=as_json)
+        _for_users(recommender, user or [], ask, as_json=as_json)
 
 
 def _selection(temperature: float | None, seed: int | None, groups: int | None) -> Selection | None:
@@ -95,13 +109,13 @@ def _check_question(user: list[str] | None, history: list[str] | None, users: st
 # ---- some users -------------------------------------------------------------------------------------------------------
 
 
-def _for_users(recommender: Recommender, names: list[str], k: int, selection: Selection | None, *, as_json: bool) -> None:
+def _for_users(recommender: Recommender, names: list[str], ask: Ask, *, as_json: bool) -> None:
     names = list(dict.fromkeys(names))
     for name in names:
         if name not in recommender.log.users:
             display.note(f"user `{name}` is not in the log; the list holds the most popular items instead")
     ids = {name: _raw_id(recommender, name) for name in names}
-    table = recommender.recommend(users=names, k=k, selection=selection)
+    table = ask(users=names)
     rows = [{**row, "user_id": ids[str(row["user_id"])]} for row in _rows(recommender, table)]
     if as_json:
         display.print_json(rows)
@@ -118,14 +132,14 @@ def _raw_id(recommender: Recommender, name: str) -> Any:
     return name if index < 0 else users.ids[index]
 
 
-def _for_history(recommender: Recommender, words: list[str], k: int, selection: Selection | None, *, as_json: bool) -> None:
+def _for_history(recommender: Recommender, words: list[str], ask: Ask, *, as_json: bool) -> None:
     items = history_ids(recommender, words)
     unknown = recommender.unknown_items(items)
     if unknown:
         display.note(f"not in the catalogue and left out: {', '.join(f'`{item}`' for item in unknown)}")
     if len(unknown) == len(items):
         display.note("nothing of this history is known; the list holds the most popular items instead")
-    rows = [{**row, "user_id": None} for row in _rows(recommender, recommender.recommend(histories=[items], k=k, selection=selection))]
+    rows = [{**row, "user_id": None} for row in _rows(recommender, ask(histories=[items]))]
     if as_json:
         display.print_json(rows)
     else:
@@ -143,11 +157,9 @@ def history_ids(recommender: Recommender, words: list[str]) -> list[str]:
 
 
 def _rows(recommender: Recommender, table: pl.DataFrame) -> list[dict[str, Any]]:
+    names = ["user_id", "item_id", *[name for name in ("rank", "slot", "score", "log_likelihood") if name in table.columns]]
     titles = recommender.titles(table["item_id"])
-    return [
-        {"user_id": user, "item_id": item, "rank": rank, "score": score, "title": title}
-        for (user, item, score, rank), title in zip(table.select("user_id", "item_id", "score", "rank").rows(), titles, strict=True)
-    ]
+    return [{**row, "title": title} for row, title in zip(table.select(names).iter_rows(named=True), titles, strict=True)]
 
 
 def _show(recommender: Recommender, who: str, events: list[Any], rows: list[dict[str, Any]]) -> None:
@@ -159,21 +171,22 @@ def _show(recommender: Recommender, who: str, events: list[Any], rows: list[dict
     for item, title in zip(recent, recommender.titles(recent), strict=True):
         display.say(f"  {title or 'no title'}  [{item}]")
     display.say()
-    lines = [[row["rank"], row["title"] or "no title", str(row["item_id"]), row["score"]] for row in rows]
-    display.print_table(["rank", "title", "item", "score"], lines, title=f"{recommender.recipe.title} recommends")
+    place = "slot" if rows and "slot" in rows[0] else "rank"
+    lines = [[row[place], row["title"] or "no title", str(row["item_id"]), row["score"]] for row in rows]
+    display.print_table([place, "title", "item", "score"], lines, title=f"{recommender.recipe.title} recommends")
 
 
 # ---- everybody --------------------------------------------------------------------------------------------------------
 
 
-def _for_everybody(recommender: Recommender, out: Path, k: int, selection: Selection | None, *, as_json: bool) -> None:
+def _for_everybody(recommender: Recommender, out: Path, ask: Ask, *, k: int, as_json: bool) -> None:
     from recsmith.cli.batch import FORMATS, write_for_everybody
 
     if out.suffix not in FORMATS:
         raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
     with display.showing_progress() as progress:
-        facts = write_for_everybody(recommender, out, k=k, selection=selection, progress=progress)
+        facts = write_for_everybody(recommender, out, ask, progress=progress)
     if as_json:
-        display.print_json(facts)
+        display.print_json({**facts, "k": k})
     else:
         display.say(f"wrote {facts['rows']:,} rows for {facts['users']:,} users to `{out}`")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsmith.cli import display, options
+
+if TYPE_CHECKING:
+    from recsmith.serving.config import ServerConfig
 
 app = typer.Typer(add_completion=False)
 
@@ -26,6 +29,9 @@ def serve(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings; see the guide, or --check for those in force.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes on the one address; needs PostgreSQL. [default: 1]", show_default=False)
+    ] = None,
     rules: Annotated[Path | None, typer.Option("--rules", metavar="FILE", help="TOML file with the business's rules.")] = None,
     open_access: Annotated[bool, typer.Option("--open", help="No API keys; on loopback addresses only.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Open everything, say what would be served, and stop.")] = False,
@@ -39,18 +45,23 @@ def serve(
 
     Example: recsmith serve runs/tiger-ml --config serve.toml --check
     """
+    import gc
+
     from recsmith.errors import import_extra
     from recsmith.serving.config import read_config
 
+    gc.disable()  # nothing that starting makes is garbage; `process.serve` turns it on again
     for module in ("uvicorn", "sqlalchemy", "orjson", "prometheus_client"):
         import_extra(module, extra="serve", purpose="recsmith serve")
-    given = {"host": host, "port": port, "store": store, "access": "open" if open_access else None}
+    given = {"host": host, "port": port, "store": store, "workers": workers, "access": "open" if open_access else None}
     settings = read_config(config, given)
+    if settings.workers > 1 and not check:
+        _serve_by_workers(settings, run, rules)
+        return
     from recsmith.serving import process
 
     prepared = process.prepare(settings, run, rules=rules, make_key=not check)
-    if prepared.first_key is not None:
-        display.note(f"the store had no API keys; the administrator's, shown this once: {prepared.first_key}")
+    _show_key(prepared.first_key)
     if check:
         facts = {**process.check(prepared), "settings": settings.model_dump(mode="json")}
         prepared.store.close()
@@ -60,6 +71,18 @@ def serve(
             _show(facts)
         return
     process.serve(prepared)
+
+
+def _serve_by_workers(settings: ServerConfig, run: Path, rules: Path | None) -> None:
+    from recsmith.serving.workers import Workers, prepare_store
+
+    _show_key(prepare_store(settings))
+    Workers(settings, run, rules=rules).run()
+
+
+def _show_key(key: str | None) -> None:
+    if key is not None:
+        display.note(f"the store had no API keys; the administrator's, shown this once: {key}")
 
 
 def _show(facts: dict[str, object]) -> None:

@@ -19,9 +19,12 @@ from recsmith.data.frames import as_frame, content_hash
 from recsmith.data.histories import Histories, offsets_of
 from recsmith.data.readers import detect, reader_named
 from recsmith.data.report import DatasetReport, inspect_dataset
+from recsmith.data.row_logs import basket_log
 from recsmith.data.split import Log, Split, SplitConfig
 from recsmith.data.splitting import split_log
 from recsmith.data.view import ViewConfig, filter_events, k_core, nothing_left
+from recsmith.data.views import baskets
+from recsmith.data.written import WrittenEvents
 from recsmith.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ class Dataset:
     """`user_id` and what is known about each user."""
     reviews: pl.DataFrame | None = None
     """`user_id`, `item_id`, `text`, and further columns."""
+    written: WrittenEvents | None = None
+    """Events that a generator wrote for training; no filter, split or statistic sees them."""
     name: str = "data"
     source: dict[str, Any] = field(default_factory=dict)
     """Where it came from: `reader`, `path`, `columns` (canonical → source), `notes`."""
@@ -149,7 +154,7 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """Content hash of all tables, the same however their rows are chunked; 32 hexadecimal digits."""
+        """Content hash of all tables but the written events, the same however their rows are chunked; 32 hexadecimal digits."""
         catalogue = self.catalogue.frame if self.catalogue else None
         return content_hash({"interactions": self.interactions, "catalogue": catalogue, "users": self.users, "reviews": self.reviews})
 
@@ -199,6 +204,11 @@ class Dataset:
         histories = Histories(codes.values[order], offsets, None if times is None else times[order], weights)
         return Log(codes.users, codes.items, histories)
 
+    def log_for(self, config: SplitConfig) -> Log:
+        """`log()` as this protocol reads it: `next-basket` on a log that names its baskets and has no times takes `basket_log`."""
+        names_baskets = "basket_id" in self.interactions.columns and "timestamp" not in self.interactions.columns
+        return basket_log(baskets(self)) if config.name == "next-basket" and names_baskets else self.log()
+
     def split(self, config: SplitConfig | None = None, *, view: ViewConfig | None = None) -> Split:
         """The log cut by a protocol, after `view`.
 
@@ -206,7 +216,8 @@ class Dataset:
         """
         chosen = self if view is None and "view" in self.source else self.select(view or ViewConfig())
         validation.require_two_users(chosen.interactions["user_id"], where=self.where)
-        return split_log(chosen.log(), config or SplitConfig())
+        config = config or SplitConfig()
+        return split_log(chosen.log_for(config), config)
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write a prepared data set (Parquet files and `dataset.json`) that `from_path` reads back; what was there is replaced at the end.

@@ -73,6 +73,7 @@ def _write_into(dataset: Dataset, folder: Path) -> None:
         "catalogue.parquet": dataset.catalogue.frame if dataset.catalogue else None,
         "users.parquet": dataset.users,
         "reviews.parquet": dataset.reviews,
+        "written.parquet": dataset.written.events if dataset.written else None,
     }
     files: dict[str, str] = {}
     for name, table in tables.items():
@@ -87,6 +88,7 @@ def _write_into(dataset: Dataset, folder: Path) -> None:
         "events": len(dataset),
         "kinds": dataset.catalogue.kinds if dataset.catalogue else None,
         "source": dataset.source,
+        **({"written": dataset.written.facts} if dataset.written else {}),
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

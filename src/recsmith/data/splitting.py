@@ -221,8 +221,8 @@ def _prefixes(histories: Histories, begins: np.ndarray, ends: np.ndarray) -> _Pa
 def _next_basket(histories: Histories, config: SplitConfig) -> _Cut:
     """Each person's last basket tests and the one before validates; people with fewer than 3 baskets only train."""
     if histories.times is None:
-        raise DataError("split `next-basket` needs times, and events of one basket share one; name the column (--columns time=ts) or make "
-                        "the log with `recsmith.data.basket_log`")  # fmt: skip
+        raise DataError("split `next-basket` needs times, and events of one basket share one; name the column (--columns time=ts) or give "
+                        "a column `basket_id`")  # fmt: skip
     window = np.floor(histories.times / config.basket_seconds) if config.basket_seconds > 0 else histories.times
     starts = np.ones(len(window), dtype=bool)
     starts[1:] = (window[1:] != window[:-1]) | (np.diff(histories.rows) > 0)

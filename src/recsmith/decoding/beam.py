@@ -118,20 +118,32 @@ def score_items(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, items: Te
     For answers that did not come out of a search: a pinned item, a list of another system. `normalise="alive"` is that of "level",
     because what is alive is known only to a search.
     """
-    trie = trie.to(batch.offsets.device)
     total = torch.zeros(items.shape, device=batch.offsets.device)
+    for logs in score_levels(model, batch, trie, items, normalise=normalise).unbind(2):
+        total = total + logs
+    return total.masked_fill(items < 0, -torch.inf)
+
+
+@torch.inference_mode()
+def score_levels(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, items: Tensor, *, normalise: Normalise = "level") -> Tensor:
+    """Log-probability of each code of given `items` `[batch, n]`, given the codes before it, float32 `[batch, n, level]`.
+
+    What `score_items` adds up; means nothing for item -1.
+    """
+    trie = trie.to(batch.offsets.device)
     if not items.numel():
-        return total
+        return torch.zeros(*items.shape, trie.levels, device=batch.offsets.device)
     leaves = trie.leaves_of[items.clamp(min=0)]
     state, parents, last = model.prefill(batch), None, None
+    levels = []
     for level in range(trie.levels):
         logits, state = model.step(state, level, parents, last)
         code = trie.codes[level + 1][trie.ancestors(level + 1, leaves)]
         logs = log_probabilities(logits.float(), normalise).expand(-1, items.shape[1], -1)
-        total = total + logs.gather(2, code[..., None])[..., 0]
+        levels.append(logs.gather(2, code[..., None])[..., 0])
         parents = torch.zeros_like(code) if level == 0 else torch.arange(items.shape[1], device=code.device).expand_as(code)
         last = code
-    return total.masked_fill(items < 0, -torch.inf)
+    return torch.stack(levels, dim=2)
 
 
 def take_rows(batch: HistoryBatch, rows: np.ndarray) -> HistoryBatch:

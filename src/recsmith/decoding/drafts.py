@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from recsmith.data import Histories, offsets_of
 from recsmith.decoding.trie import CodeTrie
 from recsmith.protocols import CodeModel, HistoryBatch
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 Guess = Callable[[int, Tensor, Tensor], Tensor]
 """`guess(level, nodes [batch, n], child [batch, n, c])`: log-probabilities `[batch, n, c]` of going on from nodes to their children."""
@@ -43,6 +45,8 @@ class CountDraft:
     @classmethod
     def learn(cls, histories: Histories, items: int, *, window: int = 3, recent: int = 3) -> CountDraft:
         """From training histories; time and memory grow with events × `window`."""
+        import scipy.sparse as sp  # here, so that serving starts without it
+
         counts = sp.csr_array((items, items), dtype=np.float32)
         for gap in range(1, window + 1):
             same = histories.rows[gap:] == histories.rows[:-gap]
@@ -69,6 +73,8 @@ class CountDraft:
 
     def _following(self, batch: HistoryBatch, trie: CodeTrie) -> tuple[Tensor, Tensor]:
         """Leaves that followed, ascending, and the running totals of their counts before each; `[batch, n]` and `[batch, n + 1]`."""
+        import scipy.sparse as sp
+
         device = trie.items.device
         histories = Histories(batch.items.cpu().numpy(), batch.offsets.cpu().numpy())
         latest = histories.where(histories.values >= 0).tail(self.recent)

@@ -35,17 +35,19 @@ class Found:
         empty = torch.zeros(rows, 0)
         return cls(empty.long(), empty, empty)
 
-    def rows(self) -> list[list[_Entry]]:
+    def rows(self) -> list[list[Entry]]:
         """The items of each row with key and score."""
         columns = (self.items.tolist(), self.keys.tolist(), self.scores.tolist())
         return [
-            [_Entry(item, key, score) for item, key, score in zip(*row, strict=True) if item >= 0 and key > -np.inf]
+            [Entry(item, key, score) for item, key, score in zip(*row, strict=True) if item >= 0 and key > -np.inf]
             for row in zip(*columns, strict=True)
         ]
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """An item of a list, with what it was ranked by and what is answered."""
+
     item: int
     key: float
     score: float
@@ -59,12 +61,12 @@ Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass
-class _Draft:
+class ListDraft:
     """The list of one row while it is being filled."""
 
     rules: BoundRules
     room: int
-    entries: dict[int, _Entry] = field(default_factory=dict)
+    entries: dict[int, Entry] = field(default_factory=dict)
     used: list[Counter[int]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class _Draft:
         pairs = zip(self.rules.caps, self.used, strict=True)
         return all(used[group] < cap.count for cap, used in pairs for group in cap.groups.row(item).tolist())
 
-    def take(self, entry: _Entry) -> None:
+    def take(self, entry: Entry) -> None:
         """Put an item on the list."""
         self.entries[entry.item] = entry
         self.room -= 1
@@ -111,7 +113,7 @@ def fill_lists(search: Search, score: Score, k: int, *, pool: int, limits: Limit
     none = BoundRules(size)
     own = [none if rule is None else rule for rule in rules]
     everybody = np.arange(len(own))
-    drafts = [_Draft(rule, k) for rule in own]
+    drafts = [ListDraft(rule, k) for rule in own]
     _place_pins(drafts, score, k, limits)
     pools = search(everybody, limits, own, pool).rows()
     stages = 1 + max(len(rule.quotas) for rule in own)
@@ -120,26 +122,31 @@ def fill_lists(search: Search, score: Score, k: int, *, pool: int, limits: Limit
     return _answer(drafts, k)
 
 
-def _place_pins(drafts: list[_Draft], score: Score, k: int, limits: Limits) -> None:
+def counting_pins(rules: BoundRules, row: int, k: int, limits: Limits) -> dict[int, int]:
+    """Place from 0 → item, ascending, of the pins that count for a row and fit into a list of length k."""
+    seen = set() if limits.exclude is None else set(limits.exclude.row(row).tolist())
+    masks = [mask for mask in (rules.allowed, limits.allowed) if mask is not None]
+    return {
+        place: item
+        for place, item in sorted(rules.pins.items())
+        if place < k and item not in seen and all(bool(mask[item]) for mask in masks)
+    }
+
+
+def _place_pins(drafts: list[ListDraft], score: Score, k: int, limits: Limits) -> None:
     for row, draft in enumerate(drafts):
-        seen = set() if limits.exclude is None else set(limits.exclude.row(row).tolist())
-        pins = [item for place, item in sorted(draft.rules.pins.items()) if place < k and item not in seen and _counts(item, draft, limits)]
+        pins = list(counting_pins(draft.rules, row, k, limits).values())
         if not pins:
             continue
         scores = score(np.array([row]), np.array([pins]))[0]
         bonus = draft.rules.bonus
         for item, value in zip(pins, scores.tolist(), strict=True):
             total = value if bonus is None else value + float(bonus[item])
-            draft.take(_Entry(item, total, total))
-
-
-def _counts(item: int, draft: _Draft, limits: Limits) -> bool:
-    masks = [mask for mask in (draft.rules.allowed, limits.allowed) if mask is not None]
-    return all(bool(mask[item]) for mask in masks)
+            draft.take(Entry(item, total, total))
 
 
 def _fill_stage(
-    drafts: list[_Draft], pools: list[list[_Entry]], pool: int, search: Search, limits: Limits, number: tuple[int, int]
+    drafts: list[ListDraft], pools: list[list[Entry]], pool: int, search: Search, limits: Limits, number: tuple[int, int]
 ) -> None:
     short = []
     for row, draft in enumerate(drafts):
@@ -157,7 +164,7 @@ def _fill_stage(
         short = [row for row, entries in zip(short, found, strict=True) if entries and drafts[row].wanted(*number)[0] > 0]
 
 
-def _take_from(draft: _Draft, entries: list[_Entry], number: tuple[int, int]) -> None:
+def _take_from(draft: ListDraft, entries: list[Entry], number: tuple[int, int]) -> None:
     wanted, among = draft.wanted(*number)
     for entry in entries:
         if wanted <= 0:
@@ -167,14 +174,14 @@ def _take_from(draft: _Draft, entries: list[_Entry], number: tuple[int, int]) ->
             wanted -= 1
 
 
-def _rest_of(draft: _Draft, number: tuple[int, int]) -> BoundRules:
+def _rest_of(draft: ListDraft, number: tuple[int, int]) -> BoundRules:
     """A mask of what the stage may still take, with the bonuses of the rules."""
     _, among = draft.wanted(*number)
     still = draft.open()
     return BoundRules(draft.rules.size, allowed=still if among is None else still & among, bonus=draft.rules.bonus)
 
 
-def _answer(drafts: list[_Draft], k: int) -> RankedLists:
+def _answer(drafts: list[ListDraft], k: int) -> RankedLists:
     answer = RankedLists(np.full((len(drafts), k), -1, dtype=np.int64), np.full((len(drafts), k), -np.inf, dtype=np.float32))
     for row, draft in enumerate(drafts):
         places = {place: item for place, item in sorted(draft.rules.pins.items()) if item in draft.entries and place < k}

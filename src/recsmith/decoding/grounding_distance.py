@@ -28,6 +28,11 @@ def rank_by_distance(
     each row and divided by (1 + popularity)^`strength`, popularity scaled to 0 … 1 as well; `strength` 0 leaves it out. Scores are the
     negative results. Deviations: any text encoder in the place of the tuned model's own embeddings; popularity from training events.
     """
+    return top_k(distance_scores(texts, items, popularity=popularity, strength=strength), k, limits=limits)
+
+
+def distance_scores(texts: np.ndarray, items: np.ndarray, *, popularity: np.ndarray | None = None, strength: float = 0.0) -> torch.Tensor:
+    """What `rank_by_distance` ranks by: float32 `[row, item]`, 0 at best."""
     if texts.shape[1] != items.shape[1]:
         raise UserError(f"vectors of texts have {texts.shape[1]} numbers, those of items {items.shape[1]}; use one encoder for both")
     distances = torch.cdist(torch.from_numpy(texts).float(), torch.from_numpy(items).float())
@@ -35,7 +40,7 @@ def rank_by_distance(
     if popularity is not None and strength:
         share = _scaled(torch.from_numpy(np.asarray(popularity, dtype=np.float32))[None])
         scaled = scaled / (1 + share) ** strength
-    return top_k(-scaled, k, limits=limits)
+    return -scaled
 
 
 def _scaled(values: torch.Tensor) -> torch.Tensor:

@@ -43,20 +43,25 @@ def top_k(scores: Tensor, k: int, *, limits: Limits = NO_LIMITS, rules: Rules = 
 
 
 def _best(scores: Tensor, k: int, limits: Limits, rules: Rules, drawn: Sampled | None) -> Found:
-    values = keys = _masked(scores, limits, rules)
+    values = keys = masked_scores(scores, limits, rules)
     if drawn is not None:
         keys, values = sampled_scores(values, drawn)
     index = select_top(keys, min(k, scores.shape[1]))
     chosen = keys.gather(1, index)
-    if chosen.isnan().any():
-        rows = int(chosen.isnan().any(dim=1).sum())
-        raise UserError(f"the scores of {rows} of {len(scores)} rows are NaN; the model diverged: lower its learning rate and fit again")
+    require_numbers(chosen)
     ordered, order = chosen.sort(dim=1, descending=True, stable=True)
     index = index.gather(1, order)
     return Found(index, ordered, ordered if drawn is None else values.gather(1, index))
 
 
-def _masked(scores: Tensor, limits: Limits, rules: Rules) -> Tensor:
+def require_numbers(chosen: Tensor) -> None:
+    """Raise `UserError` when one of the chosen scores `[row, k]` is NaN."""
+    if chosen.isnan().any():
+        rows = int(chosen.isnan().any(dim=1).sum())
+        raise UserError(f"the scores of {rows} of {len(chosen)} rows are NaN; the model diverged: lower its learning rate and fit again")
+
+
+def masked_scores(scores: Tensor, limits: Limits, rules: Rules) -> Tensor:
     """A copy of the scores with bonuses added and -inf where an item must not be answered."""
     rows, items = scores.shape
     masked = scores.clone()

@@ -56,6 +56,11 @@ class Sampled:
         object.__setattr__(copy, "_stream", torch.Generator().manual_seed(self.seed))
         return copy
 
+    @property
+    def stream(self) -> torch.Generator | None:
+        """Where draws come from, in main memory; None before `begin`."""
+        return self._stream
+
     def asked(self, k: int, beams: int) -> int:
         """k; the rest of a sample may be drawn later."""
         return k

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from recsmith.encoders.text import checked_texts
 from recsmith.protocols import Progress
@@ -69,6 +68,8 @@ class TfidfEncoder:
         self._reference = f"{len(texts)} texts, sha256 {digest}"
 
     def _weighted(self, counts: Any) -> Any:
+        from scipy import sparse  # here, so that serving starts without it
+
         assert self._frequencies is not None
         weighted = counts.copy()
         weighted.data *= self._frequencies[weighted.indices]
@@ -78,6 +79,8 @@ class TfidfEncoder:
 
 def _counts(texts: Sequence[str]) -> Any:
     """Sparse weights before IDF, float32 `[text, feature]`; the hash is the same on every machine."""
+    from scipy import sparse
+
     indices: list[int] = []
     data: list[float] = []
     offsets = [0]

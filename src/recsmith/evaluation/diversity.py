@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from recsmith.data import Histories
 from recsmith.evaluation.category_sets import CategorySets
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def category_diversity(items: np.ndarray, sets: CategorySets, ks: tuple[int, ...
 def _incidence(items: np.ndarray, lengths: np.ndarray, item_count: int) -> sparse.csr_array:
     """Row × item: 1 for each of the packed items."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
+    from scipy import sparse  # here, so that serving and `--help` start without it
+
     return sparse.csr_array((np.ones(len(items), dtype=np.float32), items, offsets), shape=(len(lengths), item_count))
 
 

@@ -26,6 +26,7 @@ TOKENIZERS = Registry(
         "independent": "recsmith.item_tokenizers.independent:IndependentCodes",
         "sequential": "recsmith.item_tokenizers.sequential:SequentialCodes",
         "collaborative": "recsmith.item_tokenizers.spectral:SpectralCodes",
+        "svd": "recsmith.item_tokenizers.svd:SvdCodes",
         "binary": "recsmith.item_tokenizers.binary:BinaryCodes",
         "categories": "recsmith.item_tokenizers.category_tree:CategoryCodes",
         "hybrid": "recsmith.item_tokenizers.hybrid:HybridCodes",

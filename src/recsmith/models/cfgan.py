@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsmith.config import Config
+from recsmith.nn.adversarial import is_generators_turn
 from recsmith.nn.bags import BagLinear, distinct
 from recsmith.nn.packed import row_ids
 from recsmith.protocols import HistoryBatch
@@ -67,7 +68,7 @@ class Cfgan(nn.Module):
         real = torch.zeros(len(batch), self.items, dtype=self.out.weight.dtype, device=items.device)
         real[row_ids(offsets, tokens=len(items)), items] = 1
         drawn = (torch.rand_like(real) < self.config.negatives) * (1 - real)
-        if step % (self.config.generator_steps + 1) < self.config.generator_steps:
+        if is_generators_turn(step, generator_steps=self.config.generator_steps):
             return self._generator_loss(items, offsets, real, drawn)
         return self._discriminator_loss(items, offsets, real, drawn)
 

@@ -13,8 +13,8 @@ from recsmith.config import Config
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.diffusion import GaussianDiffusion, cosine_variance, step_embedding
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import final_states
-from recsmith.nn.packed import offsets_from, positions, row_ids, tail_index
+from recsmith.nn.next_step import final_states, random_prefixes
+from recsmith.nn.packed import row_ids
 from recsmith.protocols import HistoryBatch
 
 
@@ -59,7 +59,8 @@ class DiffuRec(nn.Module):
         filled = batch.offsets.diff() > 0
         if not filled.any():
             return self.start.sum() * 0
-        targets, inputs, offsets = self._cut(batch)
+        target, before, offsets = random_prefixes(batch.offsets, tokens=len(batch.items), longest=self.config.max_history)
+        targets, inputs = batch.items[target], batch.items[before]
         clean = self.items(targets)
         steps = torch.randint(self.config.steps, [len(targets)], device=targets.device)
         noisy = self.diffusion.corrupt(clean, steps, torch.randn_like(clean))
@@ -87,12 +88,3 @@ class DiffuRec(nn.Module):
             return self.encoder(vectors + share * rider[row_ids(kept, tokens=len(index))], kept)
 
         return final_states(encode, offsets, tokens=len(items), longest=self.config.max_history, start=self.start)
-
-    def _cut(self, batch: HistoryBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """A target per row that is not empty, drawn from its last `max_history + 1` events, and the packed events before it."""
-        kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history + 1)
-        lengths = offsets.diff()[offsets.diff() > 0]
-        offsets, items = offsets_from(lengths), batch.items[kept]
-        cut = (torch.rand(len(lengths), device=items.device) * lengths).floor().long()
-        before = positions(offsets, tokens=len(items)) < cut[row_ids(offsets, tokens=len(items))]
-        return items[offsets[:-1] + cut], items[before], offsets_from(cut)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from recsmith.config import Config
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.diffusion import GaussianDiffusion, cosine_variance, step_embedding
-from recsmith.nn.next_step import final_states, next_states
+from recsmith.nn.next_step import NextStep
 from recsmith.protocols import HistoryBatch
 
 
@@ -34,7 +34,7 @@ class DreamRecConfig(CausalEncoderConfig):
     """Width of the denoising network's hidden layer."""
 
 
-class DreamRec(nn.Module):
+class DreamRec(NextStep):
     """Predicts the clean vector of the next item from a noisy one, the step and the history's state; items near the dream score high.
 
     Paper: Yang, Wu, Wang, Wang, Yuan & He, "Generate What You Prefer: Reshaping Sequential Recommendation via Guided Diffusion",
@@ -70,13 +70,7 @@ class DreamRec(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Squared error of the restored vector, mean over positions and values; 0 for a batch without events."""
-        states, index = next_states(
-            lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        states, index = self.next_states(lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets), batch)
         if not len(index):
             return states.sum() * 0
         clean = self._targets()[batch.items[index]]
@@ -92,22 +86,13 @@ class DreamRec(nn.Module):
 
     def dream(self, batch: HistoryBatch) -> Tensor:
         """The vector of the item that would suit each history best, `[batch, dim]`."""
-        states = final_states(
-            lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
-        strides = torch.linspace(self.config.steps - 1, 0, self.config.answer_steps, device=states.device).round().long().unique().flip(0)
-        current = torch.zeros_like(states)
-        for place, step in enumerate(strides):
-            guided, unguided = (
-                self._restore(current, guide, step.expand(len(states))) for guide in (states, self.nothing.expand_as(states))
-            )
-            clean = (1 + self.config.guidance) * guided - self.config.guidance * unguided
-            current = clean if place + 1 == len(strides) else self.diffusion.towards(clean, current, step, strides[place + 1])
-        return current
+        states = self.final_states(lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets), batch)
+
+        def restore(current: Tensor, steps: Tensor) -> Tensor:
+            guided, unguided = (self._restore(current, guide, steps) for guide in (states, self.nothing.expand_as(states)))
+            return (1 + self.config.guidance) * guided - self.config.guidance * unguided
+
+        return self.diffusion.descend(restore, torch.zeros_like(states), strides=self.config.answer_steps)
 
     def _restore(self, noisy: Tensor, guides: Tensor, steps: Tensor) -> Tensor:
         return self.denoiser(torch.cat([noisy, guides, step_embedding(steps, self.step_width).to(noisy.dtype)], 1))

@@ -13,7 +13,7 @@ from recsmith.config import Config
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.losses import cross_entropy_against
 from recsmith.nn.negatives import shared_negatives
-from recsmith.nn.next_step import final_states, next_states
+from recsmith.nn.next_step import NextStep
 from recsmith.nn.pooling import causal_attention_pool
 from recsmith.protocols import HistoryBatch
 
@@ -25,7 +25,7 @@ class FissaConfig(CausalEncoderConfig):
     """Items drawn uniformly per batch, against which each target is told apart."""
 
 
-class Fissa(nn.Module):
+class Fissa(NextStep):
     """Mixes two preferences per candidate: score = gate · (local · item) + (1 - gate) · (global · item).
 
     Paper: Lin, Pan & Ming, "FISSA: Fusing Item Similarity Models with Self-Attention Networks for Sequential Recommendation", RecSys
@@ -65,13 +65,7 @@ class Fissa(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the sampled cross-entropy of the item that came next; 0 for a batch without events."""
-        states, index = next_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        states, index = self.next_states(lambda tokens, offsets: self(batch.items[tokens], offsets), batch)
         targets, catalogue = batch.items[index], self.items.num_embeddings
         if not len(targets):
             return states.sum() * 0
@@ -83,13 +77,7 @@ class Fissa(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        states = final_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        states = self.final_states(lambda tokens, offsets: self(batch.items[tokens], offsets), batch)
         return self._scores(states, self.items.weight)
 
     def _scores(self, states: Tensor, candidates: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from recsmith.config import Config
 from recsmith.nn import losses
 from recsmith.nn import negatives as draw
 from recsmith.nn.dropout import Dropout
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.nn.recurrent import PackedGru
 from recsmith.protocols import HistoryBatch
 
@@ -44,7 +44,7 @@ class Gru4RecConfig(Config):
     """Standard deviation of the initial item vectors."""
 
 
-class Gru4Rec(nn.Module):
+class Gru4Rec(NextStep):
     """Scores an item by the inner product of its vector with the projected state after the last event, plus a bias.
 
     A training step holds no `[token, item]` (cross-entropy goes chunk by chunk); answering holds `[batch, item]`.
@@ -84,18 +84,23 @@ class Gru4Rec(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the loss of the item that came next; 0 for a batch without events."""
-        states, targets = next_states(self._encode(batch), batch.offsets, **self._reach(batch))
+        states, targets = self.next_states(self._encode(batch), batch)
         return self._objective(states, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        return final_states(self._encode(batch), batch.offsets, **self._reach(batch)) @ self.item_vectors.T + self.bias
+        return self.queries(batch) @ self.item_vectors.T + self.bias
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores without their bias, `[batch, dim]`."""
+        return self.final_states(self._encode(batch), batch)
+
+    def answer_vectors(self) -> tuple[Tensor, Tensor]:
+        """Item vectors `[item, dim]` and biases `[item]`."""
+        return self.item_vectors, self.bias
 
     def _encode(self, batch: HistoryBatch) -> Encode:
         return lambda tokens, offsets: self(batch.items[tokens], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
 
     def _objective(self, hidden: Tensor, targets: Tensor) -> Tensor:
         config, vectors = self.config, self.item_vectors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,10 @@ from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.nn.code_sets import CodeSets
 from recsmith.nn.dropout import Dropout
-from recsmith.nn.hstu import TransductionUnit, gap_buckets
+from recsmith.nn.hstu import TransductionUnit, gap_buckets, known_times, random_rows
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
-from recsmith.nn.packed import Plan, positions, row_ids
+from recsmith.nn.next_step import Encode, NextStep
+from recsmith.nn.packed import Plan, positions
 from recsmith.protocols import HistoryBatch
 
 
@@ -59,7 +59,7 @@ class Draft:
     context: Tensor
 
 
-class HstuCodes(nn.Module):
+class HstuCodes(NextStep):
     """Reads items as the mean of their codes' vectors and writes the next item's codes level by level.
 
     The units are those of Zhai et al. (2024, "Actions speak louder than words"), which scores items by their vectors; this head
@@ -108,8 +108,9 @@ class HstuCodes(nn.Module):
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy per code over all positions; 0 for a batch without events."""
         batch = batch.known()
-        times = self._hide(_times(batch), batch.offsets)
-        context, index = next_states(self._encode(batch, times), batch.offsets, **self._reach(batch))
+        hidden = random_rows(self.config.hide_times, batch.offsets, tokens=len(batch.items))
+        times = known_times(batch.times, like=batch.items).masked_fill(hidden, torch.nan)
+        context, index = self.next_states(self._encode(batch, times), batch)
         items = batch.items[index]
         targets, numbers = self.items.codes(items), self.items.numbers[items]
         losses = []
@@ -121,7 +122,7 @@ class HstuCodes(nn.Module):
     def prefill(self, batch: HistoryBatch) -> Draft:
         """The state of each history."""
         batch = batch.known()
-        return Draft(final_states(self._encode(batch, _times(batch)), batch.offsets, **self._reach(batch))[:, None])
+        return Draft(self.final_states(self._encode(batch, known_times(batch.times, like=batch.items)), batch)[:, None])
 
     def step(self, state: Draft, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, Draft]:
         """Logits over the codes of `level`, `[batch, beam, size]`."""
@@ -133,14 +134,6 @@ class HstuCodes(nn.Module):
 
     def _encode(self, batch: HistoryBatch, times: Tensor) -> Encode:
         return lambda index, offsets: self(batch.items[index], offsets, times[index])
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
-
-    def _hide(self, times: Tensor, offsets: Tensor) -> Tensor:
-        """NaN for all times of randomly chosen rows."""
-        hidden = torch.rand(len(offsets) - 1, device=times.device) < self.config.hide_times
-        return times.masked_fill(hidden[row_ids(offsets, tokens=len(times))], torch.nan)
 
 
 class _Writer(nn.Module):
@@ -155,10 +148,3 @@ class _Writer(nn.Module):
     def forward(self, context: Tensor) -> Tensor:
         context = self.norm(context)
         return self.output_norm(context + self.narrow(self.dropout(F.gelu(self.widen(context)))))
-
-
-def _times(batch: HistoryBatch) -> Tensor:
-    """Seconds of each event, NaN where they are unknown; float64 `[token]`."""
-    if batch.times is None:
-        return torch.full(batch.items.shape, torch.nan, dtype=torch.float64, device=batch.items.device)
-    return batch.times.masked_fill(~batch.times.isfinite(), torch.nan)

@@ -17,7 +17,7 @@ from recsmith.decoding.grounding import Grounding
 from recsmith.decoding.grounding_exact import ExactMatcher
 from recsmith.decoding.grounding_fuzzy import FuzzyMatcher
 from recsmith.encoders import EncoderConfig, encode_texts
-from recsmith.errors import ConfigError, DataError
+from recsmith.errors import DataError
 from recsmith.language.answer_cache import AnswerCache
 from recsmith.language.asker import Asker
 from recsmith.language.backends import BackendConfig, make_backend
@@ -26,7 +26,9 @@ from recsmith.language.completion import Backend
 from recsmith.language.dry_run import DryRun
 from recsmith.language.rankers import RANKERS, RankCase, Ranked
 from recsmith.language.rankers.embedded import EncoderRanker
+from recsmith.models.retriever import closed_form_retriever
 from recsmith.nn.neighbour_table import NeighbourTable
+from recsmith.nn.shortlist import best_outside, squeezed
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
 
@@ -83,7 +85,7 @@ class LanguageRanker(nn.Module):
         super().__init__()
         self.config = config
         self.items = items
-        self.retriever = _retriever(config, items)
+        self.retriever = closed_form_retriever(config.retriever, config.retriever_settings, items=items)
         self.table = TextTable()
         self.besides = NeighbourTable(items if config.knowledge else 0, _NEIGHBOURS)
         make = RANKERS.get(config.ranker)
@@ -116,8 +118,8 @@ class LanguageRanker(nn.Module):
         scores = self.retriever.score(batch)  # type: ignore[operator]
         rows = [batch.items[batch.offsets[row] : batch.offsets[row + 1]] for row in range(len(batch))]
         known = [row for row, items in enumerate(rows) if len(items)]
-        places = _places(scores)
-        candidates = _candidates(scores, rows, min(self.config.candidates, self.items))
+        places = squeezed(scores)
+        candidates = best_outside(scores, rows, min(self.config.candidates, self.items))
         known = [row for row in known if len(candidates[row]) > 1]
         if not known:
             return places
@@ -195,32 +197,3 @@ class LanguageRanker(nn.Module):
 def ground_in(titles: Sequence[str], candidates: Sequence[str]) -> list[int]:
     """The candidate that each title names: exact, then fuzzy; -1 for none."""
     return Grounding([ExactMatcher(candidates), FuzzyMatcher(candidates)]).ground(titles).items.tolist()
-
-
-def _retriever(config: LanguageRankerConfig, items: int) -> nn.Module:
-    from recsmith.models import MODELS
-
-    make = MODELS.get(config.retriever)
-    if make.answers != "scores" or make.learns != "closed-form" or getattr(make, "reads", ()):
-        raise ConfigError(
-            f"retriever `{config.retriever}` does not fit: it must score items and learn in closed form from events alone; "
-            "for example item-knn, ease or popularity"
-        )
-    made: nn.Module = make(make.Config.parse(config.retriever_settings, where="model.retriever_settings"), items=items)
-    return made
-
-
-def _candidates(scores: Tensor, rows: Sequence[Tensor], count: int) -> list[list[int]]:
-    """The best items of each row outside its history, best first; equal scores go to the smaller item."""
-    masked = scores.clone()
-    for row, items in enumerate(rows):
-        masked[row, items] = -torch.inf
-    order = np.argsort(-masked.cpu().numpy(), axis=1, kind="stable")[:, :count]
-    found = masked.gather(1, torch.from_numpy(order).to(scores.device)) > -torch.inf
-    return [items[kept].tolist() for items, kept in zip(order, found.cpu().numpy(), strict=True)]
-
-
-def _places(scores: Tensor) -> Tensor:
-    """The scores squeezed into 0 … 1 in each row, equal ones staying equal."""
-    low, high = scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
-    return (scores - low) / (high - low).clamp(min=1e-12) * 0.5

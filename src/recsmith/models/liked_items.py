@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from recsmith.config import Config
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.item_vectors import ItemVectors
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.nn.pooling import causal_attention_pool
 from recsmith.protocols import HistoryBatch
 
@@ -29,7 +29,7 @@ class LikedItemsConfig(CausalEncoderConfig):
     """Divisor of the cosines in the loss; smaller is sharper."""
 
 
-class LikedItems(nn.Module):
+class LikedItems(NextStep):
     """Scores an item by the cosine of its own, untouched text vector with the person's.
 
     The person's vector is the mean of the liked items' vectors plus what a causal transformer over them adds, which is nothing before
@@ -58,11 +58,11 @@ class LikedItems(nn.Module):
 
     def user_vectors(self, batch: HistoryBatch) -> Tensor:
         """Vectors of length 1 in the space of the items, `[batch, text dim]`."""
-        return normalize(final_states(self._encode(batch), batch.offsets, **self._reach(batch)).float(), dim=1)
+        return normalize(self.final_states(self._encode(batch), batch).float(), dim=1)
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the cross-entropy of what came next among the batch's items; 0 for a batch without events."""
-        states, index = next_states(self._encode(batch), batch.offsets, **self._reach(batch))
+        states, index = self.next_states(self._encode(batch), batch)
         present, items = batch.items.unique(return_inverse=True)
         sharp = normalize(states.float(), dim=1) / self.config.temperature
         return fused_cross_entropy(sharp, self.texts(present), items[index])
@@ -78,6 +78,3 @@ class LikedItems(nn.Module):
             return mean + self.widen(self.encoder(self.narrow(vectors), offsets))
 
         return encode
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}

@@ -12,7 +12,7 @@ from recsmith.config import Config
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.linear_recurrence import LinearRecurrentBlock, LinearRecurrentUnit
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import final_states, next_states
+from recsmith.nn.next_step import NextStep
 from recsmith.protocols import HistoryBatch
 
 
@@ -45,7 +45,7 @@ class LruRecConfig(Config):
         return self
 
 
-class LruRec(nn.Module):
+class LruRec(NextStep):
     """Scores an item by the inner product of its vector with the hidden state of the last event, plus a bias.
 
     Input and output share the item vectors; every position of a history is trained, against the whole catalogue. Work grows linearly
@@ -80,25 +80,20 @@ class LruRec(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the cross-entropy of the item that came next; 0 for a batch without events."""
-        states, targets = next_states(
-            lambda index, offsets: self(batch.items[index], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        states, targets = self.next_states(lambda index, offsets: self(batch.items[index], offsets), batch)
         return fused_cross_entropy(states, self.items.weight, batch.items[targets], bias=self.bias)
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        states = final_states(
-            lambda index, offsets: self(batch.items[index], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
-        return states @ self.items.weight.T + self.bias
+        return self.queries(batch) @ self.items.weight.T + self.bias
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores without their bias, `[batch, dim]`."""
+        return self.final_states(lambda index, offsets: self(batch.items[index], offsets), batch)
+
+    def answer_vectors(self) -> tuple[Tensor, Tensor]:
+        """Item vectors `[item, dim]` and biases `[item]`."""
+        return self.items.weight, self.bias
 
     def _block(self) -> LinearRecurrentBlock:
         config = self.config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from recsmith.nn.code_sets import CodeSets
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.graph_walk import nearest_nodes, walk
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.nn.packed import Plan, positions
 from recsmith.protocols import HistoryBatch
 
@@ -64,7 +64,7 @@ class RpgConfig(Config):
         return self
 
 
-class Rpg(nn.Module):
+class Rpg(NextStep):
     """Scores an item by the sum of the log-probabilities of its codes, each level predicted on its own from one state of the history.
 
     An item is read as the mean of its codes' vectors; the head of a level turns the state into a prediction, whose cosine with
@@ -122,7 +122,7 @@ class Rpg(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy over all positions and the levels drawn for this step; 0 for a batch without events."""
-        states, index = next_states(self._encode(batch), batch.offsets, **self._reach(batch))
+        states, index = self.next_states(self._encode(batch), batch)
         states = self.output_norm(states)
         targets = self.items.codes(batch.items[index])
         vectors = self._unit_vectors()
@@ -139,7 +139,7 @@ class Rpg(nn.Module):
 
     def code_scores(self, batch: HistoryBatch) -> Tensor:
         """Log-probability of every code of every level, `[batch, code]`; each level adds up to 1."""
-        states = self.output_norm(final_states(self._encode(batch), batch.offsets, **self._reach(batch)))
+        states = self.output_norm(self.final_states(self._encode(batch), batch))
         logits = [self._prediction(states, level) @ v.T for level, v in enumerate(self._unit_vectors())]
         return torch.cat([part.float().log_softmax(1) for part in logits], dim=1)
 
@@ -171,9 +171,6 @@ class Rpg(nn.Module):
 
     def _encode(self, batch: HistoryBatch) -> Encode:
         return lambda tokens, offsets: self(batch.items[tokens], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
 
     def _prediction(self, states: Tensor, level: int) -> Tensor:
         """What the head of `level` makes of normed states: vectors of length 1 / temperature, `[token, dim]`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from recsmith.config import Config
 from recsmith.nn import losses
 from recsmith.nn import negatives as draw
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.protocols import HistoryBatch
 
 
@@ -32,7 +32,7 @@ class SasrecConfig(CausalEncoderConfig):
     """Calibration of gbce: 0 is plain BCE, 1 corrects the overconfidence fully."""
 
 
-class Sasrec(nn.Module):
+class Sasrec(NextStep):
     """Scores an item by the inner product of its vector with the hidden state of the last event.
 
     Input and output share the item vectors; every position of a history is trained. A training step multiplies
@@ -62,18 +62,23 @@ class Sasrec(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the loss of the item that came next; 0 for a batch without events."""
-        states, targets = next_states(self._encode(batch), batch.offsets, **self._reach(batch))
+        states, targets = self.next_states(self._encode(batch), batch)
         return self._objective(states, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        return final_states(self._encode(batch), batch.offsets, **self._reach(batch)) @ self.items.weight.T
+        return self.queries(batch) @ self.items.weight.T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
+        return self.final_states(self._encode(batch), batch)
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors `[item, dim]`; there is no bias."""
+        return self.items.weight, None
 
     def _encode(self, batch: HistoryBatch) -> Encode:
         return lambda tokens, offsets: self(batch.items[tokens], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
 
     def _objective(self, hidden: Tensor, targets: Tensor) -> Tensor:
         config, weight = self.config, self.items.weight

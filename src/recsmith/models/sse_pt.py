@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recsmith.config import Config
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import final_states, next_states
+from recsmith.nn.next_step import NextStep
 from recsmith.nn.packed import row_ids
 from recsmith.nn.user_table import UserTable
 from recsmith.protocols import HistoryBatch
@@ -39,7 +39,7 @@ class SsePtConfig(CausalEncoderConfig):
         return self
 
 
-class SsePt(nn.Module):
+class SsePt(NextStep):
     """Every event enters as (item vector, person's vector); the item half of the state after the last one scores the items.
 
     Paper: Wu, Li, Hsieh & Sharpnack, "SSE-PT: Sequential Recommendation via Personalized Transformer", RecSys 2020. Stochastic
@@ -73,25 +73,13 @@ class SsePt(nn.Module):
         """Mean over all positions of the cross-entropy of the item that came next; 0 for a batch without events."""
         inputs = self._exchanged_items(batch.items)
         people = self.users(self._exchanged_users(batch.users), rows=len(batch))
-        states, targets = next_states(
-            lambda tokens, offsets: self(inputs[tokens], offsets, people),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        states, targets = self.next_states(lambda tokens, offsets: self(inputs[tokens], offsets, people), batch)
         return fused_cross_entropy(states, self.items.weight, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
         people = self.users(batch.users, rows=len(batch))
-        states = final_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets, people),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        states = self.final_states(lambda tokens, offsets: self(batch.items[tokens], offsets, people), batch)
         return states @ self.items.weight.T
 
     def _exchanged_items(self, items: Tensor) -> Tensor:

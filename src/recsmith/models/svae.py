@@ -12,7 +12,7 @@ from recsmith.config import Config
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.latent import annealed, gaussian_divergence, sample
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import final_states, next_states
+from recsmith.nn.next_step import NextStep
 from recsmith.nn.packed import row_ids
 from recsmith.nn.recurrent import PackedGru
 from recsmith.protocols import HistoryBatch
@@ -41,7 +41,7 @@ class SvaeConfig(Config):
     """Standard deviation of the initial item vectors."""
 
 
-class Svae(nn.Module):
+class Svae(NextStep):
     """Encodes the history up to each event as a Gaussian and decodes it to a distribution over the events that follow.
 
     Paper: Sachdeva, Manco, Ritacco & Pudi, "Sequential Variational Autoencoders for Collaborative Filtering", WSDM 2019. The answer is the
@@ -75,13 +75,7 @@ class Svae(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy of the events that follow plus the annealed KL term, mean over steps; 0 for a batch without events."""
-        gaussians, index = next_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        gaussians, index = self.next_states(lambda tokens, offsets: self(batch.items[tokens], offsets), batch)
         mean, log_variance = gaussians.chunk(2, dim=1)
         outputs = self.decoder(sample(mean, log_variance, noisy=self.training))
         source, target = self._following(index, batch)
@@ -91,13 +85,7 @@ class Svae(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: the decoder's logits at the mean."""
-        gaussians = final_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        gaussians = self.final_states(lambda tokens, offsets: self(batch.items[tokens], offsets), batch)
         return self.decoder(gaussians.chunk(2, dim=1)[0]) @ self.items.weight.T + self.bias
 
     def _following(self, index: Tensor, batch: HistoryBatch) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initi
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.item_vectors import ItemVectors, KeptTable
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.protocols import HistoryBatch
 
 
@@ -28,7 +28,7 @@ class TcfConfig(CausalEncoderConfig):
     """Share of values dropped between the dense layers."""
 
 
-class Tcf(nn.Module):
+class Tcf(NextStep):
     """Scores an item by the inner product of its transformed text vector with the state after the last event.
 
     Paper: "Exploring the upper limits of text-based collaborative filtering using large language models", arXiv:2305.11700, which asks
@@ -58,19 +58,16 @@ class Tcf(nn.Module):
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the cross-entropy of the item that came next; 0 for a batch without events."""
         table = self._item_table()
-        states, targets = next_states(self._encode(batch, table), batch.offsets, **self._reach(batch))
+        states, targets = self.next_states(self._encode(batch, table), batch)
         return fused_cross_entropy(states, table, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
         table = self._table()
-        return final_states(self._encode(batch, table), batch.offsets, **self._reach(batch)) @ table.T
+        return self.final_states(self._encode(batch, table), batch) @ table.T
 
     def _item_table(self) -> Tensor:
         return self.transform(self.texts.values)
 
     def _encode(self, batch: HistoryBatch, table: Tensor) -> Encode:
         return lambda tokens, offsets: self.encoder(table[batch.items[tokens]], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}

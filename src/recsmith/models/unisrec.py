@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initi
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.item_vectors import ItemVectors, KeptTable
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.nn.packed import offsets_from, row_ids
 from recsmith.protocols import HistoryBatch
 
@@ -64,7 +64,7 @@ class WhiteningMixture(nn.Module):
         return torch.einsum("te,ted->td", logits.softmax(1).to(moved.dtype), moved)
 
 
-class Unisrec(nn.Module):
+class Unisrec(NextStep):
     """Scores an item by the cosine between its adapted text vector and the state after the last event, divided by a temperature.
 
     Without `ids` no weight belongs to an item or to a data set: the weights of one run start another (`start.run`), and new items are
@@ -104,19 +104,19 @@ class Unisrec(nn.Module):
         """Mean over all positions of the cross-entropy of what came next; 0 for a batch without events."""
         if self.config.objective == "softmax":
             table = self._item_table()
-            states, index = next_states(self._encode(batch, table), batch.offsets, **self._reach(batch))
+            states, index = self.next_states(self._encode(batch, table), batch)
             return fused_cross_entropy(self._sharp(states), F.normalize(table.float(), dim=1), batch.items[index])
         present, items = batch.items.unique(return_inverse=True)
         table = self._adapted(present)
         local = HistoryBatch(items, batch.offsets)
-        states, index = next_states(self._encode(local, table), batch.offsets, **self._reach(batch))
+        states, index = self.next_states(self._encode(local, table), batch)
         loss = fused_cross_entropy(self._sharp(states), F.normalize(table.float(), dim=1), items[index])
         return loss + self.config.sequence_weight * self._between_views(local, table)
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
         table = self._table()
-        states = final_states(self._encode(batch, table), batch.offsets, **self._reach(batch))
+        states = self.final_states(self._encode(batch, table), batch)
         return self._sharp(states) @ F.normalize(table.float(), dim=1).T
 
     def _between_views(self, batch: HistoryBatch, table: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Unisrec(nn.Module):
         kept = torch.rand(len(batch.items), device=batch.items.device) >= self.config.item_drop
         lengths = torch.bincount(row_ids(batch.offsets, tokens=len(batch.items))[kept], minlength=len(batch))
         view = HistoryBatch(batch.items[kept], offsets_from(lengths))
-        first, second = (final_states(self._encode(some, table), some.offsets, **self._reach(some)) for some in (batch, view))
+        first, second = (self.final_states(self._encode(some, table), some) for some in (batch, view))
         both = (batch.offsets.diff() > 0) & (lengths > 0)
         return fused_cross_entropy(
             self._sharp(first[both]), F.normalize(second[both].float(), dim=1), torch.arange(int(both.sum()), device=both.device)
@@ -132,9 +132,6 @@ class Unisrec(nn.Module):
 
     def _encode(self, batch: HistoryBatch, table: Tensor) -> Encode:
         return lambda tokens, offsets: self.encoder(table[batch.items[tokens]], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}
 
     def _sharp(self, states: Tensor) -> Tensor:
         return F.normalize(states.float(), dim=1) / self.config.temperature

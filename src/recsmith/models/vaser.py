@@ -13,7 +13,7 @@ from recsmith.nn.dropout import Dropout
 from recsmith.nn.flows import CouplingFlow, Flows, PlanarFlow, log_normal
 from recsmith.nn.latent import annealed, sample
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import final_states, next_states
+from recsmith.nn.next_step import NextStep
 from recsmith.nn.pooling import causal_attention_pool
 from recsmith.nn.recurrent import PackedGru
 from recsmith.protocols import HistoryBatch
@@ -44,7 +44,7 @@ class VaserConfig(Config):
     """Standard deviation of the initial item vectors."""
 
 
-class Vaser(nn.Module):
+class Vaser(NextStep):
     """Recurrent state and attention over the session → Gaussian → flows → scores of the items.
 
     Paper: Zhong, Wen, Zhou, Trajcevski & Zhang, "Session-based recommendation via flow-based deep generative networks and Bayesian
@@ -82,13 +82,7 @@ class Vaser(nn.Module):
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean cross-entropy of the next events plus the annealed KL term; 0 for a batch without events."""
-        gaussians, index = next_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        gaussians, index = self.next_states(lambda tokens, offsets: self(batch.items[tokens], offsets), batch)
         mean, log_variance = gaussians.chunk(2, dim=1)
         drawn = sample(mean, log_variance, noisy=self.training)
         moved, change = self.flows(drawn)
@@ -99,13 +93,7 @@ class Vaser(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: decoded from the image of the mean."""
-        gaussians = final_states(
-            lambda tokens, offsets: self(batch.items[tokens], offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        gaussians = self.final_states(lambda tokens, offsets: self(batch.items[tokens], offsets), batch)
         moved, _ = self.flows(gaussians.chunk(2, dim=1)[0])
         return self.decoder(moved) @ self.items.weight.T + self.bias
 

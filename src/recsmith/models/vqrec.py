@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initi
 from recsmith.nn.code_sets import CodeSets
 from recsmith.nn.item_vectors import KeptTable
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.protocols import HistoryBatch
 
 
@@ -22,7 +22,7 @@ class VqrecConfig(CausalEncoderConfig):
     """Size and regularisation of VQ-Rec; the defaults fit two CPU cores."""
 
 
-class Vqrec(nn.Module):
+class Vqrec(NextStep):
     """Scores an item by the inner product of the mean of its codes' vectors with the state after the last event.
 
     The codes come from any item tokenizer; the paper's are those of optimised product quantization (`pq`). Text decides the codes and the
@@ -50,19 +50,16 @@ class Vqrec(nn.Module):
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the cross-entropy of the item that came next; 0 for a batch without events."""
         table = self._item_table()
-        states, targets = next_states(self._encode(batch, table), batch.offsets, **self._reach(batch))
+        states, targets = self.next_states(self._encode(batch, table), batch)
         return fused_cross_entropy(states, table, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
         table = self._table()
-        return final_states(self._encode(batch, table), batch.offsets, **self._reach(batch)) @ table.T
+        return self.final_states(self._encode(batch, table), batch) @ table.T
 
     def _item_table(self) -> Tensor:
         return self.items(torch.arange(len(self.items.numbers), device=self.items.numbers.device))
 
     def _encode(self, batch: HistoryBatch, table: Tensor) -> Encode:
         return lambda tokens, offsets: self.encoder(table[batch.items[tokens]], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}

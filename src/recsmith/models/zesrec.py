@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from recsmith.config import Config
 from recsmith.nn.dropout import Dropout
 from recsmith.nn.item_vectors import ItemVectors, KeptTable
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.next_step import Encode, final_states, next_states
+from recsmith.nn.next_step import Encode, NextStep
 from recsmith.nn.packed import TimeMajor
 from recsmith.protocols import HistoryBatch
 
@@ -34,7 +34,7 @@ class ZesrecConfig(Config):
     """Events of a history that are read, counted from its end."""
 
 
-class Zesrec(nn.Module):
+class Zesrec(NextStep):
     """Scores an item by the inner product of its projected text vector with the projected state after the last event.
 
     Items are known by their texts and people by their histories, so no weight belongs to either: the weights of one run start another on
@@ -71,19 +71,16 @@ class Zesrec(nn.Module):
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Mean over all positions of the cross-entropy of the item that came next; 0 for a batch without events."""
         table = self._item_table()
-        states, targets = next_states(self._encode(batch, table), batch.offsets, **self._reach(batch))
+        states, targets = self.next_states(self._encode(batch, table), batch)
         return fused_cross_entropy(states, table, batch.items[targets])
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
         table = self._table()
-        return final_states(self._encode(batch, table), batch.offsets, **self._reach(batch)) @ table.T
+        return self.final_states(self._encode(batch, table), batch) @ table.T
 
     def _item_table(self) -> Tensor:
         return self.project_item(self.texts.values)
 
     def _encode(self, batch: HistoryBatch, table: Tensor) -> Encode:
         return lambda tokens, offsets: self(table[batch.items[tokens]], offsets)
-
-    def _reach(self, batch: HistoryBatch) -> dict[str, Any]:
-        return {"tokens": len(batch.items), "longest": self.config.max_history, "start": self.start}

@@ -28,7 +28,11 @@ class SelfAttention(nn.Module):
         self.project_out = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, plan: Plan) -> Tensor:
-        blocks = plan.pad(self.project_in(tokens))
+        return self._mixed(self.project_in(tokens), plan)
+
+    def _mixed(self, projected: Tensor, plan: Plan) -> Tensor:
+        """Packed queries, keys and values `[token, 3 dim]` → `[token, dim]`."""
+        blocks = plan.pad(projected)
         return self.project_out(plan.unpad([self._attend(block, self._unseen(plan, number)) for number, block in enumerate(blocks)]))
 
     def _attend(self, block: Tensor, unseen: Tensor | None) -> Tensor:
@@ -62,6 +66,53 @@ class CausalSelfAttention(SelfAttention):
         return None
 
 
+class LocalAttention(SelfAttention):
+    """Some heads see all of their row; the last `local_heads` only what is near (He et al., 2021: Locker).
+
+    "window": attention to what lies at most `reach` tokens away. "convolution": no attention, but a learned mixture of the values at each
+    distance up to `reach` on both sides.
+    """
+
+    def __init__(
+        self, *, dim: int, heads: int, local_heads: int, local: Literal["window", "convolution"], reach: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__(dim=dim, heads=heads, dropout=dropout)
+        if not 1 <= local_heads <= heads:
+            raise ValueError(f"{local_heads} local heads of {heads} cannot be; at least 1 and at most all")
+        self.local_heads, self.reach = local_heads, reach
+        width = local_heads * dim // heads
+        self.convolution = nn.Conv1d(width, width, 2 * reach + 1, padding=reach, groups=local_heads) if local == "convolution" else None
+
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor | None) -> Tensor:
+        assert unseen is not None
+        wide, parts = self.heads - self.local_heads, []
+        if wide:
+            parts.append(super()._mix(query[:, :wide], key[:, :wide], value[:, :wide], unseen))
+        if self.convolution is None:
+            near = super()._mix(query[:, wide:], key[:, wide:], value[:, wide:], self._far(unseen))
+        else:
+            real = value[:, wide:].masked_fill(unseen.transpose(2, 3), 0).transpose(2, 3)
+            near = self.convolution(real.flatten(1, 2)).view(real.shape).transpose(2, 3)
+        return torch.cat([*parts, near.to(value.dtype)], 1)
+
+    def _far(self, unseen: Tensor) -> Tensor:
+        """`unseen` and all beyond the reach; everything sees itself, padding too, or it would see nothing."""
+        places = torch.arange(unseen.shape[3], device=unseen.device)
+        distances = (places[:, None] - places).abs()
+        return (unseen | (distances > self.reach)) & (distances > 0)
+
+
+class CrossAttention(SelfAttention):
+    """The same, but queries and what they look at are two packings of equal rows. Twice `[token, dim]` → `[token, dim]`."""
+
+    def forward(self, tokens: Tensor, memory: Tensor, plan: Plan) -> Tensor:  # type: ignore[override]
+        width = tokens.shape[1]
+        weight, bias = self.project_in.weight, self.project_in.bias
+        query = F.linear(tokens, weight[:width], bias[:width])
+        both = torch.cat([query, F.linear(memory.to(tokens.dtype), weight[width:], bias[width:]).to(query.dtype)], 1)
+        return self._mixed(both, plan)
+
+
 class FeedForward(nn.Module):
     """Two linear layers with GELU between them. `[token, dim]` → `[token, dim]`."""
 
@@ -88,10 +139,13 @@ class TransformerBlock(nn.Module):
         attention_dropout: float = 0.0,
         norm: Norm = "pre",
         causal: bool = True,
+        attention: SelfAttention | None = None,
     ) -> None:
+        """`attention` replaces the usual one."""
         super().__init__()
         self.norm = norm
-        self.attention = (CausalSelfAttention if causal else SelfAttention)(dim=dim, heads=heads, dropout=attention_dropout)
+        kind = CausalSelfAttention if causal else SelfAttention
+        self.attention = kind(dim=dim, heads=heads, dropout=attention_dropout) if attention is None else attention
         self.feed_forward = FeedForward(dim=dim, hidden=hidden, dropout=dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.feed_forward_norm = nn.LayerNorm(dim)

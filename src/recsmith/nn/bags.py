@@ -22,6 +22,13 @@ def unit_weights(offsets: Tensor, *, tokens: int, dtype: torch.dtype) -> Tensor:
     return offsets.diff().clamp(min=1).to(dtype).rsqrt()[row_ids(offsets, tokens=tokens)]
 
 
+def dense_rows(values: Tensor, offsets: Tensor, counts: Tensor, *, size: int) -> Tensor:
+    """Packed rows written out, `[batch, size]`: what a value counts (`counts` `[token]`, at least 0; the most where it repeats), or 0."""
+    rows = len(offsets) - 1
+    places = row_ids(offsets, tokens=len(values)) * size + values
+    return counts.new_zeros(rows * size).scatter_reduce(0, places, counts, "amax").view(rows, size)
+
+
 class BagLinear(nn.Module):
     """`x @ W + b` for the 0/1 row x of each packed set, by summing rows of `W`: x is never formed."""
 

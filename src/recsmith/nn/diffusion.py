@@ -6,9 +6,13 @@ Steps are counted from 0, the least noise, to `steps` - 1, the most. Letters of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+Restore = Callable[[Tensor, Tensor], Tensor]
+"""Noisy `[row, …]` and their steps int64 `[row]` → the clean ones that they seem to come from."""
 
 
 def linear_variance(steps: int, *, lowest: float, highest: float) -> Tensor:
@@ -78,6 +82,14 @@ class GaussianDiffusion(nn.Module):
         """From x_t = `current` at `step` straight to `earlier`, without noise (DDIM, Song et al., 2021); steps are scalars."""
         noise = (current - self.signal_scale[step] * start) / self.noise_scale[step]
         return self.signal_scale[earlier] * start + self.noise_scale[earlier] * noise
+
+    def descend(self, restore: Restore, current: Tensor, *, strides: int) -> Tensor:
+        """From `current` `[row, …]` at the last step to what is clean, in at most `strides` even strides, without noise."""
+        steps = torch.linspace(self.steps - 1, 0, strides, device=current.device).round().long().unique().flip(0)
+        for place, step in enumerate(steps):
+            clean = restore(current, step.expand(len(current)))
+            current = clean if place + 1 == len(steps) else self.towards(clean, current, step, steps[place + 1])
+        return current
 
 
 def _per_row(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse import linalg
 from torch import Tensor, nn
 
 from recsmith.nn.bags import distinct
 from recsmith.nn.packed import row_ids
+
+_DENSE = 1 << 20
+"""Cells of a matrix up to which all its singular vectors are computed at once, which is then faster than asking for a few."""
 
 
 class InteractionGraph(nn.Module):
@@ -64,6 +70,23 @@ class InteractionGraph(nn.Module):
         """`[row, dim]` → `[item, dim]`, with the same weights."""
         return torch.sparse.mm(self._matrix(items).t(), table)
 
+    def item_axes(self, items: int, *, dim: int, seed: int, normalised: bool = True) -> Tensor:
+        """Items by the `dim` main right singular vectors of the 0/1 matrix `[row, item]`, times singular values; float32 `[item, dim]`.
+
+        `normalised` divides each edge by the roots of both degrees first. Each vector's largest number is positive. Directions that do not
+        exist (`dim` above either side of the matrix) are zero.
+        """
+        if normalised:
+            matrix = self._matrix(items)
+        else:
+            matrix = self._sparse(torch.ones(len(self.items), device=self.items.device), items)
+        (rows, columns), values = matrix.indices().cpu().numpy(), matrix.values().cpu().numpy()
+        strengths, axes = _right_singular(sparse.csr_matrix((values, (rows, columns)), shape=matrix.shape), dim, seed)
+        axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+        vectors = torch.zeros(items, dim)
+        vectors[:, : axes.shape[1]] = torch.from_numpy(axes * strengths).float()
+        return vectors.to(self.items.device)
+
     def _matrix(self, items: int) -> Tensor:
         """Normalised adjacency, sparse `[row, item]`."""
         persons = torch.bincount(self.rows, minlength=self.people).clamp(min=1).float()
@@ -80,6 +103,18 @@ class InteractionGraph(nn.Module):
             if stored is not None:
                 setattr(self, name, getattr(self, name).new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _right_singular(matrix: sparse.csr_matrix, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` largest singular values, falling, and their right vectors `[column, count]`; fewer where the matrix is smaller."""
+    smaller = min(matrix.shape)
+    if matrix.shape[0] * matrix.shape[1] <= _DENSE or count >= smaller:
+        _, strengths, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        return strengths[:count], right[:count].T
+    start = np.random.default_rng(seed).standard_normal(smaller)
+    _, strengths, right = linalg.svds(matrix.astype(np.float64), k=count, v0=start)
+    order = np.argsort(-strengths)
+    return strengths[order], right[order].T
 
 
 def propagate_to_row(table: Tensor, items: Tensor, offsets: Tensor, degrees: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsmith.nn.dropout import Dropout
-from recsmith.nn.packed import Plan
+from recsmith.nn.packed import Plan, row_ids
 
 _LOG_WIDTH = 0.301  # the paper's: neighbouring buckets of time differ by a factor of e^0.301 = 1.35
 
@@ -24,6 +24,19 @@ def gap_buckets(times: Tensor, *, buckets: int) -> Tensor:
     gaps = (times[:, :, None] - times[:, None, :]).abs().float()
     numbers = (gaps.clamp(min=1.0).log() / _LOG_WIDTH).clamp(max=buckets - 1)
     return numbers.nan_to_num(nan=buckets).long()
+
+
+def known_times(times: Tensor | None, *, like: Tensor) -> Tensor:
+    """Seconds float64 `[token]`, NaN where they are unknown: everywhere without times, else where they are not finite."""
+    if times is None:
+        return torch.full(like.shape, torch.nan, dtype=torch.float64, device=like.device)
+    return times.masked_fill(~times.isfinite(), torch.nan)
+
+
+def random_rows(share: float, offsets: Tensor, *, tokens: int) -> Tensor:
+    """Where tokens belong to one of the rows drawn at the rate `share`, bool `[token]`."""
+    drawn = torch.rand(len(offsets) - 1, device=offsets.device) < share
+    return drawn[row_ids(offsets, tokens=tokens)]
 
 
 class RelativeBias(nn.Module):

@@ -21,3 +21,11 @@ def gaussian_divergence(mean: Tensor, log_variance: Tensor, other: tuple[Tensor,
 def annealed(step: int, steps: int) -> float:
     """Share of a full weight at an optimiser step, growing evenly to 1 within `steps`."""
     return min(1.0, step / max(steps, 1))
+
+
+def draw(mean: Tensor, log_variance: Tensor, *, generator: torch.Generator | None) -> Tensor:
+    """A draw by a generator in main memory, the same on every device; the mean itself without one."""
+    if generator is None:
+        return mean
+    noise = torch.randn(mean.shape, generator=generator).to(mean)
+    return mean + noise * torch.exp(0.5 * log_variance)

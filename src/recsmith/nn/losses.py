@@ -6,12 +6,15 @@ Letters of the shapes: `token` = positions that predict an item, `item` = size o
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from recsmith.nn.negatives import tell_scores
 
 _CHUNK_ELEMENTS = 1 << 22  # logits held at once: large enough for full speed of the products, small enough to stay near the cache
 
@@ -165,7 +168,7 @@ def sampled_softmax(hidden: Tensor, weight: Tensor, targets: Tensor, *, negative
     """
     positive = (hidden * weight[targets]).sum(1, keepdim=True)
     shared = negatives.dim() == 1
-    against = hidden @ weight[negatives].T if shared else torch.einsum("td,tnd->tn", hidden, weight[negatives])
+    against = hidden @ weight[negatives].T if shared else _own_scores(hidden, weight, negatives)
     count, items = negatives.shape[-1], len(weight)
     # a draw stands for 1 / (count · q) items; the target stands for itself
     expected = torch.tensor(count / items, device=hidden.device).log() if log_q is None else log_q + _log(count, hidden)
@@ -177,6 +180,7 @@ def cross_entropy_against(positive: Tensor, against: Tensor, *, hit: Tensor) -> 
 
     `hit`, bool and broadcast to `[token, negative]`, marks negatives that are the target and do not count.
     """
+    tell_scores(against, hit)
     scores = torch.cat([positive, against.masked_fill(hit, float("-inf"))], 1).float()
     return F.cross_entropy(scores, scores.new_zeros(len(scores), dtype=torch.int64))
 
@@ -187,7 +191,8 @@ def bce(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, b
     `negatives` int64 `[token, negative]`. With one negative and β = 1 this is SASRec's loss (Kang & McAuley 2018).
     """
     positive = (hidden * weight[targets]).sum(1)
-    against = torch.einsum("td,tnd->tn", hidden, weight[negatives])
+    against = _own_scores(hidden, weight, negatives)
+    tell_scores(against)
     return -beta * F.logsigmoid(positive).mean() - F.logsigmoid(-against).mean()
 
 
@@ -195,13 +200,17 @@ def gbce(hidden: Tensor, weight: Tensor, targets: Tensor, *, negatives: Tensor, 
     """Generalised binary cross-entropy of gSASRec (Petrov & Macdonald 2023): corrects the overconfidence that sampling causes.
 
     `negatives` int64 `[token, negative]`; `t` in 0 … 1 (0 is plain BCE with sums over negatives, 1 is fully calibrated).
-    Mean over the target and its negatives, as in the paper.
+    Mean over the target and its negatives, as in the paper. Ours: a constant is added to all scores, at which a target pulls up as
+    hard as its negatives push down. Without it the first thing that vectors learn, and keep, is that most answers are no; no order of
+    items changes by it.
     """
     count = negatives.shape[1]
     rate = count / max(len(weight) - 1, 1)
     beta = 1.0 - t * (1.0 - rate)  # the paper's α (t (1 − 1/α) + 1/α) with α = rate
-    positive = (hidden * weight[targets]).sum(1)
-    against = torch.einsum("td,tnd->tn", hidden, weight[negatives])
+    balance = math.log(beta / count)
+    positive = (hidden * weight[targets]).sum(1) + balance
+    against = _own_scores(hidden, weight, negatives) + balance
+    tell_scores(against)
     return -(beta * F.logsigmoid(positive) + F.logsigmoid(-against).sum(1)).mean() / (count + 1)
 
 
@@ -230,9 +239,21 @@ def _scores_and_shares(hidden: Tensor, weight: Tensor, targets: Tensor, negative
     """Score of the target `[token, 1]`, scores of the negatives and their softmax without the target `[token, negative]`."""
     positive = (hidden * weight[targets]).sum(1, keepdim=True).float()
     against = (hidden @ weight[negatives].T).float()
+    tell_scores(against, negatives == targets[:, None])
     # not −inf: a row in which all negatives are the target keeps finite shares
     shares = against.masked_fill(negatives == targets[:, None], -1e9).softmax(1)
     return positive, against, shares
+
+
+def _own_scores(hidden: Tensor, weight: Tensor, chosen: Tensor) -> Tensor:
+    """`hidden` `[token, dim]` times the rows `chosen` `[token, negative]` of `weight` `[item, dim]`; `[token, negative]`.
+
+    Held is the smaller of `[token, negative, dim]` and `[token, item]`: many rows out of a small table are several times as fast to pick
+    from all products.
+    """
+    if chosen.shape[1] * hidden.shape[1] >= len(weight):
+        return (hidden @ weight.T).gather(1, chosen)
+    return torch.einsum("td,tnd->tn", hidden, weight[chosen])
 
 
 def _log(number: float, like: Tensor) -> Tensor:

@@ -47,6 +47,25 @@ def tail_index(offsets: Tensor, *, tokens: int, length: int) -> tuple[Tensor, Te
     return kept.nonzero().squeeze(1), offsets_from(offsets.diff().clamp(max=length))
 
 
+def inserted(values: Tensor, more: Tensor, places: Tensor) -> Tensor:
+    """`values` `[token, …]` with `more` `[new, …]` put in between, so that these stand at `places` int64 `[new]` of the result."""
+    free = torch.ones(len(values) + len(more), dtype=torch.bool, device=values.device)
+    free[places] = False
+    result = more.new_empty(len(free), *more.shape[1:])
+    result[free], result[places] = values.to(more.dtype), more
+    return result
+
+
+def repeated_rows(index: Tensor, offsets: Tensor, times: int) -> tuple[Tensor, Tensor]:
+    """Each packed row `times` times in a row: `index` int64 `[token]` → `[times · token]`, and the offsets `[times · row + 1]`."""
+    lengths = offsets.diff().repeat_interleave(times)
+    longer = offsets_from(lengths)
+    total = len(index) * times
+    starts = offsets[:-1].repeat_interleave(times)
+    places = torch.arange(total, device=offsets.device) - (longer[:-1] - starts)[row_ids(longer, tokens=total)]
+    return index[places], longer
+
+
 @dataclass(frozen=True)
 class NextToken:
     """Which tokens are inputs and which are their targets when every token of a row is to predict the one after it."""

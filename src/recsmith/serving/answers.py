@@ -6,16 +6,32 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from recsmith.serving.batching import Batcher, ModelFailedError, OverloadError
 from recsmith.serving.generation import Generation, Question
 
 LOG = logging.getLogger("recsmith.serving")
+
+
+class Shown(NamedTuple):
+    """How experiments and exploration made a list, for the record."""
+
+    arms: dict[str, str]
+    """Experiment → arm."""
+    propensities: list[float] | None = None
+    """Probability of each item at its place, given those above it; None: the list was certain; empty: not known."""
+    more: dict[str, Any] = {}
+    """What the analysis needs besides."""
+
+    def document(self) -> dict[str, Any] | None:
+        """As it is written down; None when there is nothing to say."""
+        return {"arms": self.arms, **self.more} if self.arms or self.more else None
 
 
 class Served(NamedTuple):
@@ -29,6 +45,8 @@ class Served(NamedTuple):
     """"model", "cache" (the model's answer to the same question, still true), "stale" (to an earlier one), or "popularity"."""
     degraded: tuple[str, ...] = ()
     """Why it is not what it should be: "deadline", "overload", "failure", "store"."""
+    shown: Shown | None = None
+    """What experiments and exploration did to it; None where nobody takes part in any."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +104,10 @@ class AnswerCache:
 class Answers:
     """Belongs to the event loop."""
 
-    def __init__(self, batcher: Batcher, cache: AnswerCache) -> None:
+    def __init__(self, batcher: Batcher, cache: AnswerCache, *, observe: Callable[[Served, float], None] = lambda served, seconds: None):
+        """`observe` is told each answer and the seconds that it took."""
         self._batcher = batcher
+        self._observe = observe
         self.cache = cache
 
     async def answer(
@@ -105,6 +125,14 @@ class Answers:
         `key` names the question, `depends` everything that its answer depends on; a change of either makes a new answer necessary.
         An answer that is already `degraded` is never kept.
         """
+        started = time.perf_counter()
+        served = await self._find(generation, question, key=key, depends=depends, deadline=deadline, degraded=degraded)
+        self._observe(served, time.perf_counter() - started)
+        return served
+
+    async def _find(
+        self, generation: Generation, question: Question, *, key: Hashable, depends: Hashable, deadline: float, degraded: tuple[str, ...]
+    ) -> Served:
         kept = self.cache.fresh(key, depends)
         if kept is not None:
             return kept._replace(source="cache" if kept.source == "model" else kept.source)
@@ -145,3 +173,20 @@ def served_list(generation: Generation, items: np.ndarray, scores: np.ndarray, s
     index = items.tolist()
     names = [generation.item_names[item] for item in index]
     return Served(names, scores.tolist(), [generation.titles[item] for item in index], generation.name, source, degraded)
+
+
+def list_row(served: Served, list_id: str, user: str | None, *, now: float) -> dict[str, Any]:
+    """A served list as the store keeps it."""
+    shown = served.shown or Shown({})
+    experiment = shown.document()
+    propensities = [1.0] * len(served.items) if shown.propensities is None else shown.propensities
+    return {
+        "list_id": list_id,
+        "user_id": user,
+        "model": served.model,
+        "source": served.source,
+        "items": orjson.dumps(served.items).decode(),
+        "propensities": orjson.dumps(propensities).decode(),
+        "experiment": None if experiment is None else orjson.dumps(experiment).decode(),
+        "time": now,
+    }

@@ -24,6 +24,7 @@ from recsmith.serving.problems import Problem
 from recsmith.serving.routes import ROUTES
 from recsmith.serving.server import Server
 from recsmith.serving.store import StoreUnavailableError
+from recsmith.serving.streaming import Stream
 
 LOG = logging.getLogger("recsmith.serving")
 REQUESTS = logging.getLogger("recsmith.serving.requests")
@@ -68,12 +69,20 @@ class Application:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._server is not None
+        with self._server.tracing.request(scope["method"], scope["headers"]) as span:
+            span.answered(*await self._reply(scope, receive, send))
+
+    async def _reply(self, scope: Scope, receive: Receive, send: Send) -> tuple[str, int]:
+        """Answer, and say what was asked (as the route, without ids) and with which status it was answered."""
+        assert self._server is not None
         started = time.perf_counter()
         template, key = "unknown", None
         try:
             route, values = self._find(scope)
             template = f"{route.method} {route.path}"
-            key = self._admit(scope, route)
+            if self._server.follower is not None and route.role is not None:
+                await self._server.follower.catch_up()
+            key = await self._admit(scope, route)
             reply = await self._handle(scope, receive, route, values, key)
         except Problem as problem:
             reply = _refused(problem)
@@ -82,10 +91,11 @@ class Application:
         except Exception as error:
             LOG.exception("a bug in %s: %s", template, type(error).__name__)
             reply = _refused(Problem("bug", "the server made a mistake, which is in its log; please report it"))
-        await _send(send, reply)
+        await _send(send, reply, receive)
         seconds = time.perf_counter() - started
         self._server.metrics.observe(template, reply.status, seconds)
         self._log(template, reply.status, seconds, key)
+        return template, reply.status
 
     def _find(self, scope: Scope) -> tuple[Route, dict[str, str]]:
         parts = scope["raw_path"].partition(b"?")[0].split(b"/")[1:]
@@ -110,7 +120,7 @@ class Application:
         names = _names(route.path)
         return route, {name: _text(part) for name, part in zip(names, found, strict=True)}
 
-    def _admit(self, scope: Scope, route: Route) -> Key | None:
+    async def _admit(self, scope: Scope, route: Route) -> Key | None:
         """Who asks, when they may. Raises `Problem`."""
         assert self._server is not None
         if route.role is None or self._server.config.access == "open":
@@ -120,7 +130,7 @@ class Application:
         key = self._server.keys.check(
             None if authorization is None else authorization.decode("latin-1"), None if plain is None else plain.decode("latin-1")
         )
-        self._server.rate.check(key.key_id)
+        await self._server.sharing.take(key.key_id)
         if not may(key.role, route.role):
             raise Problem("not-allowed", f"this needs a key of role {route.role}; this one is of role {key.role}")
         return key
@@ -133,7 +143,9 @@ class Application:
             body = await self._body(scope, receive, route)
         result = await route.handler(self._server, Call(values, query, body, key))
         reply = result if isinstance(result, Reply) else Reply(result, route.status)
-        if not isinstance(reply.content, bytes):
+        if isinstance(reply.content, Stream):
+            await reply.content.begin()
+        elif not isinstance(reply.content, bytes):
             reply.content = orjson.dumps(reply.content)
         return reply
 
@@ -209,7 +221,7 @@ def _query(raw: bytes, route: Route) -> Any:
     return _checked(route.query, values)
 
 
-_DEFAULTS: dict[Any, Any] = {query: query() for query in {route.query for route in ROUTES}}
+_DEFAULTS: dict[Any, Any] = {query: query() for query in {route.query for route in ROUTES} if not query.model_json_schema().get("required")}
 
 
 async def _read(receive: Receive, most: int) -> bytes:
@@ -278,9 +290,15 @@ def _refused(problem: Problem) -> Reply:
     return Reply(problem.document(), problem.status, problem.headers, "application/problem+json")
 
 
-async def _send(send: Send, reply: Reply) -> None:
-    body = reply.content if isinstance(reply.content, bytes) else orjson.dumps(reply.content)
-    headers = [(b"content-type", reply.media_type.encode()), (b"content-length", str(len(body)).encode()), *_SAFE]
+async def _send(send: Send, reply: Reply, receive: Receive) -> None:
+    headers = [(b"content-type", reply.media_type.encode()), *_SAFE]
     headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+    if isinstance(reply.content, Stream):
+        await send(start)
+        await reply.content.send(send, receive)
+        return
+    body = reply.content if isinstance(reply.content, bytes) else orjson.dumps(reply.content)
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send(start)
     await send({"type": "http.response.body", "body": body})

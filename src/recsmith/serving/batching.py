@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,15 @@ from recsmith.serving.generation import Generation, Question
 
 Answer = tuple[Any, Any, str]
 """Item indices and scores, best first, and where they come from."""
+
+
+Wait = Callable[[str], AbstractContextManager[Any]]
+"""`wait(name)`: the span, for traces, of something that is waited for."""
+
+
+def no_span(name: str) -> AbstractContextManager[Any]:
+    """No span."""
+    return nullcontext()
 
 
 class OverloadError(Exception):
@@ -36,11 +46,14 @@ class _Waiting:
 class Batcher:
     """One thread with the model; belongs to the event loop."""
 
-    def __init__(self, *, max_batch: int, max_waiting: int, observe: Callable[[int], None] = lambda size: None) -> None:
-        """`observe` is told the size of each batch."""
+    def __init__(
+        self, *, max_batch: int, max_waiting: int, observe: Callable[[int], None] = lambda size: None, wait: Wait = no_span
+    ) -> None:
+        """`observe` is told the size of each batch; `wait` is entered by whoever waits for an answer."""
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._observe = observe
+        self._wait = wait
         self._waiting: deque[_Waiting] = deque()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="recsmith-model")
         self._runner: asyncio.Task[None] | None = None
@@ -59,7 +72,8 @@ class Batcher:
         self._waiting.append(waiting)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
-        return await waiting.future
+        with self._wait("model"):
+            return await waiting.future
 
     def close(self) -> None:
         """Stop the thread."""

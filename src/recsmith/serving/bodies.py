@@ -138,6 +138,8 @@ class SessionBody(Strict):
     """Where the person is, for rules that ask for it."""
     age: float | None = Field(None, ge=0, le=150)
     """Age in years, for rules that ask for it."""
+    session_id: Id | None = None
+    """Takes part in experiments under this name; events with it as `user_id` count as what came of it."""
     deadline_ms: Deadline = None
     """Milliseconds after which the answer falls back; the server's setting without it."""
 
@@ -256,6 +258,8 @@ class ListAnswer(Plain):
     """model; cache: the model's answer to the same question, still true; stale: to an earlier one; popularity."""
     degraded: list[Literal["deadline", "overload", "failure", "store"]]
     """Why the answer is less than it should be; empty when it is not."""
+    experiments: dict[str, str] = Field(default_factory=dict)
+    """Experiment → arm, for those that the person takes part in."""
     items: list[RankedItem]
 
 
@@ -354,9 +358,21 @@ class ShownList(Plain):
     source: str
     items: list[str]
     propensities: list[float]
-    """Probability with which each item was chosen for its place."""
+    """Probability with which each item was chosen for its place, given those above it; empty for interleaved lists."""
     experiment: dict[str, Any] | None
+    """Arms by experiment, teams of an interleaved list, and whether it explored."""
     time: float
+
+
+class Exposure(Plain):
+    """An arm that a person was shown."""
+
+    experiment: str
+    unit: str
+    arm: str
+    first: float
+    """When for the first time, seconds since the epoch."""
+    lists: int
 
 
 class ExportAnswer(Plain):
@@ -368,6 +384,8 @@ class ExportAnswer(Plain):
     """Items of the person's events in the run's own log."""
     events: list[FeedEvent]
     lists: list[ShownList]
+    exposures: list[Exposure]
+    """Which arms of experiments the person was shown."""
     note: str
 
 
@@ -442,20 +460,6 @@ class AuditAnswer(Plain):
     """Changes, oldest first."""
 
     rows: list[AuditRow]
-
-
-class LiveAnswer(Plain):
-    """The process runs."""
-
-    status: Literal["ok"]
-
-
-class ReadyAnswer(Plain):
-    """The server answers."""
-
-    status: Literal["ready", "degraded"]
-    model: str
-    store: Literal["available", "unavailable"]
 
 
 class RulesAnswer(Plain):

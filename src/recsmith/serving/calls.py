@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from recsmith.serving.bodies import NoQuery, Plain, Strict
 from recsmith.serving.keys import Key, Role
 
@@ -52,10 +54,12 @@ class Route:
     answer: type[Plain] | None
     """Model of the answer; None when it is no JSON document of ours."""
     query: type[Strict] = NoQuery
-    body: type[Strict] | None = None
+    body: type[BaseModel] | None = None
     status: int = 200
     refusals: tuple[str, ...] = ()
     """Kinds of problems beyond those that any such request may meet."""
+    media: str = "application/json"
+    """Media type of the answer."""
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recsmith.serving.store import hash_of_user
-from recsmith.serving.tables import AUDIT, COUNTS, EVENTS, FORGOTTEN, ITEMS, KEYS, LISTS, SETTINGS, USERS
+from recsmith.serving.tables import AUDIT, COUNTS, EVENTS, EXPERIMENTS, EXPOSURES, FORGOTTEN, ITEMS, KEYS, LISTS, SETTINGS, USERS
 
 HOUR = 3600.0
 _ROWS = 500
@@ -94,9 +94,41 @@ def rebuild_counts(connection: Connection, heat: Heat) -> int:
 
 
 def add_lists(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep served lists."""
+    """Keep served lists, and whom they have shown the arm of an experiment."""
     if rows:
         connection.execute(LISTS.insert(), [dict(row) for row in rows])
+        _add_exposures(connection, [row for row in rows if row["experiment"] is not None and row["user_id"] is not None])
+
+
+def _add_exposures(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        for experiment, arm in json.loads(row["experiment"])["arms"].items():
+            found.setdefault((experiment, row["user_id"], arm), []).append(row["time"])
+    if not found:
+        return
+    statement = _insert(connection, EXPOSURES)
+    more = statement.on_conflict_do_update(
+        index_elements=["experiment", "unit", "arm"], set_={"lists": EXPOSURES.c.lists + statement.excluded.lists}
+    )
+    names = ("experiment", "unit", "arm")
+    # in one order everywhere, so that two workers never wait for each other
+    connection.execute(
+        more, [{**dict(zip(names, key, strict=True)), "first": min(found[key]), "lists": len(found[key])} for key in sorted(found)]
+    )
+
+
+def add_experiment(connection: Connection, name: str, definition: str, *, now: float) -> bool:
+    """Keep an experiment; False when there was one of that name."""
+    statement = _insert(connection, EXPERIMENTS).on_conflict_do_nothing(index_elements=["name"])
+    row = {"name": name, "definition": definition, "created": now, "stopped": None}
+    return bool(connection.execute(statement.returning(EXPERIMENTS.c.name), [row]).all())
+
+
+def stop_experiment(connection: Connection, name: str, *, now: float) -> bool:
+    """End an experiment for good; False when it does not run."""
+    running = (EXPERIMENTS.c.name == name) & EXPERIMENTS.c.stopped.is_(None)
+    return bool(connection.execute(update(EXPERIMENTS).where(running).values(stopped=now)).rowcount)
 
 
 def put_items(connection: Connection, items: Sequence[Mapping[str, Any]], *, now: float) -> None:
@@ -150,6 +182,7 @@ def forget_user(connection: Connection, user: str, *, now: float, heat: Heat) ->
     gone = {}
     for name, table in (("events", EVENTS), ("lists", LISTS), ("users", USERS)):
         gone[name] = connection.execute(delete(table).where(table.c.user_id == user)).rowcount
+    connection.execute(delete(EXPOSURES).where(EXPOSURES.c.unit == user))
     statement = _insert(connection, FORGOTTEN).on_conflict_do_nothing(index_elements=["user_hash"])
     connection.execute(statement, [{"user_hash": hash_of_user(user), "time": now}])
     return gone
@@ -173,6 +206,20 @@ def put_setting(connection: Connection, name: str, value: Any) -> None:
     statement = _insert(connection, SETTINGS)
     kept = statement.on_conflict_do_update(index_elements=["name"], set_={"value": statement.excluded.value})
     connection.execute(kept, [{"name": name, "value": json.dumps(value)}])
+
+
+def next_revision(connection: Connection) -> int:
+    """Move the revision, by which workers that share a store see that something has changed."""
+    found = connection.execute(select(SETTINGS.c.value).where(SETTINGS.c.name == "revision")).scalar()
+    revision = 1 + (0 if found is None else int(json.loads(found)))
+    put_setting(connection, "revision", revision)
+    return revision
+
+
+def read_setting(connection: Connection, name: str) -> Any:
+    """A value as it is inside the transaction, None without one."""
+    found = connection.execute(select(SETTINGS.c.value).where(SETTINGS.c.name == name)).scalar()
+    return None if found is None else json.loads(found)
 
 
 def add_audit(connection: Connection, *, key_id: str | None, action: str, target: str | None, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -70,6 +70,7 @@ class Client:
         deny: Sequence[str | int] = (),
         region: str | None = None,
         age: float | None = None,
+        session_id: str | int | None = None,
         deadline_ms: int | None = None,
     ) -> Document:
         """Items for somebody of whom only this history is known."""
@@ -81,6 +82,7 @@ class Client:
             "deny": list(deny),
             "region": region,
             "age": age,
+            "session_id": session_id,
             "deadline_ms": deadline_ms,
         }
         return self._send("POST", ["recommend"], body)
@@ -88,6 +90,102 @@ class Client:
     def why(self, user_id: str | int, item_id: str | int, *, k: int = 10) -> Document:
         """Why an item is, or is not, in a person's list."""
         return self._get(["recommend", user_id, "why", item_id], k=k)
+
+    def explain(self, user_id: str | int, item_id: str | int, *, last: int = 50) -> Document:
+        """Which events and codes carry an item for a person."""
+        return self._get(["recommend", user_id, "evidence", item_id], last=last)
+
+    def explain_session(self, item_id: str | int, history: Sequence[str | int], *, last: int = 50) -> Document:
+        """Which events and codes carry an item for somebody of whom only this history is known."""
+        return self._send("POST", ["evidence"], {"item_id": item_id, "history": list(history), "last": last})
+
+    def slate(
+        self,
+        user_id: str | int,
+        *,
+        size: int = 5,
+        include_seen: bool = False,
+        wanted: float | None = None,
+        seed: int | None = None,
+        deadline_ms: int | None = None,
+    ) -> Document:
+        """A slate for a person."""
+        query = {"size": size, "include_seen": include_seen, "wanted": wanted, "seed": seed, "deadline_ms": deadline_ms}
+        return self._get(["slates", user_id], **query)
+
+    def stream_slate(
+        self,
+        user_id: str | int,
+        *,
+        size: int = 5,
+        include_seen: bool = False,
+        wanted: float | None = None,
+        seed: int | None = None,
+        deadline_ms: int | None = None,
+    ) -> Iterator[Document]:
+        """A slate slot by slot, then a document with `done`; leaving the loop early stops the server's work."""
+        query = {"size": size, "include_seen": include_seen, "wanted": wanted, "seed": seed, "deadline_ms": deadline_ms}
+        return self._lines(["slates", user_id, "stream"], query)
+
+    def slate_session(
+        self,
+        history: Sequence[str | int],
+        *,
+        size: int = 5,
+        include_seen: bool = False,
+        allow: Sequence[str | int] | None = None,
+        deny: Sequence[str | int] = (),
+        region: str | None = None,
+        age: float | None = None,
+        wanted: float | None = None,
+        seed: int | None = None,
+        deadline_ms: int | None = None,
+    ) -> Document:
+        """A slate for somebody of whom only this history is known."""
+        body = {
+            "history": list(history),
+            "size": size,
+            "include_seen": include_seen,
+            "allow": None if allow is None else list(allow),
+            "deny": list(deny),
+            "region": region,
+            "age": age,
+            "wanted": wanted,
+            "seed": seed,
+            "deadline_ms": deadline_ms,
+        }
+        return self._send("POST", ["slates"], body)
+
+    def search(
+        self, q: str, *, k: int = 10, user_id: str | int | None = None, personal: float = 1.0, deadline_ms: int | None = None
+    ) -> Document:
+        """Items by words."""
+        return self._get(["search"], q=q, k=k, user_id=user_id, personal=personal, deadline_ms=deadline_ms)
+
+    def search_where(
+        self,
+        q: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        k: int = 10,
+        user_id: str | int | None = None,
+        personal: float = 1.0,
+        region: str | None = None,
+        age: float | None = None,
+        deadline_ms: int | None = None,
+    ) -> Document:
+        """Items by words among those that meet a condition, such as `{"brand": ["Acme"], "price": {"high": 20}}`."""
+        body = {
+            "q": q,
+            "where": None if where is None else dict(where),
+            "k": k,
+            "user_id": user_id,
+            "personal": personal,
+            "region": region,
+            "age": age,
+            "deadline_ms": deadline_ms,
+        }
+        return self._send("POST", ["search"], body)
 
     def similar(self, item_id: str | int, *, k: int = 10, deadline_ms: int | None = None) -> Document:
         """What goes with an item."""
@@ -218,6 +316,100 @@ class Client:
         """Put the model before back into service."""
         return self._send("POST", ["models", "rollback"])
 
+    def guard(self) -> Document:
+        """How a newly activated model does against the one before."""
+        return self._get(["models", "guard"])
+
+    # ---- experiments ----
+
+    def list_experiments(self) -> Document:
+        """Experiments that run or have run."""
+        return self._get(["experiments"])
+
+    def create_experiment(
+        self,
+        name: str,
+        arms: Sequence[Mapping[str, Any]],
+        *,
+        kind: str = "arms",
+        layer: str = "main",
+        start: float = 0.0,
+        share: float = 1.0,
+        salt: str = "",
+        metric: str = "click",
+        outcome: str = "any",
+        within_hours: float = 24.0 * 7,
+        planned: int = 10_000,
+        least_units: int = 200,
+        alpha: float = 0.05,
+    ) -> Document:
+        """Begin an experiment, such as `[{"name": "old"}, {"name": "new", "model": "tiger"}]`; the first arm is the control."""
+        body = {
+            "name": name,
+            "arms": [dict(arm) for arm in arms],
+            "kind": kind,
+            "layer": layer,
+            "start": start,
+            "share": share,
+            "salt": salt,
+            "metric": metric,
+            "outcome": outcome,
+            "within_hours": within_hours,
+            "planned": planned,
+            "least_units": least_units,
+            "alpha": alpha,
+        }
+        return self._send("POST", ["experiments"], body)
+
+    def get_experiment(self, experiment: str) -> Document:
+        """An experiment as it was begun."""
+        return self._get(["experiments", experiment])
+
+    def stop_experiment(self, experiment: str) -> Document:
+        """End an experiment for good."""
+        return self._send("POST", ["experiments", experiment, "stop"])
+
+    def experiment_results(self, experiment: str, *, metric: str | None = None) -> Document:
+        """What can be said by now, safely at every look; `holdout` compares with those who take part in nothing."""
+        return self._get(["experiments", experiment, "results"], metric=metric)
+
+    def estimate(
+        self,
+        *,
+        model: str | None = None,
+        exploration: Mapping[str, Any] | None = None,
+        scope: str = "first",
+        kinds: Sequence[str] = ("click",),
+        within_hours: float = 24.0,
+        hours: float = 24.0 * 7,
+        lists: int = 5000,
+        clip: float | None = None,
+        alpha: float = 0.05,
+    ) -> Document:
+        """What a policy that did not run would have brought."""
+        body = {
+            "model": model,
+            "exploration": dict(exploration or {}),
+            "scope": scope,
+            "kinds": list(kinds),
+            "within_hours": within_hours,
+            "hours": hours,
+            "lists": lists,
+            "clip": clip,
+            "alpha": alpha,
+        }
+        return self._send("POST", ["estimates"], body)
+
+    # ---- keys and audit ----
+
+    def refit_status(self) -> Document:
+        """Whether a model is being fitted again, or how that ended."""
+        return self._get(["refit"])
+
+    def start_refit(self, how: str, *, activate: bool = False) -> Document:
+        """Fit the model again ("fit" or "update") on what the store has gathered."""
+        return self._send("POST", ["refit"], {"how": how, "activate": activate})
+
     def list_keys(self) -> Document:
         """All API keys, without their secrets."""
         return self._get(["keys"])
@@ -243,20 +435,40 @@ class Client:
         return self._read(self._request(method, path, body, {}))
 
     def _request(self, method: str, path: Sequence[str | int], body: Mapping[str, Any] | None, query: Mapping[str, Any]) -> bytes:
+        try:
+            with self._open(method, path, body, query) as response:
+                return response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # the next request opens another
+            raise
+
+    def _lines(self, path: Sequence[str | int], query: Mapping[str, Any]) -> Iterator[Document]:
+        """The lines of an answer that grows; the connection is given up when they are not read to the end."""
+        response = self._open("GET", path, None, query)
+        try:
+            for line in response:
+                yield json.loads(line)
+        finally:
+            if not response.isclosed():
+                self._connection.close()
+
+    def _open(
+        self, method: str, path: Sequence[str | int], body: Mapping[str, Any] | None, query: Mapping[str, Any]
+    ) -> http.client.HTTPResponse:
+        """A request's answer, not read yet. Raises `ClientError` when it is a refusal."""
         given = {name: _plain(value) for name, value in query.items() if value is not None}
         address = "/" + "/".join(quote(str(part), safe="") for part in path) + (f"?{urlencode(given)}" if given else "")
         content = None if body is None else json.dumps(body).encode()
         try:
             self._connection.request(method, address, content, self._headers)
             response = self._connection.getresponse()
-            answer = response.read()
         except (OSError, http.client.HTTPException):
-            self._connection.close()  # the next request opens another
+            self._connection.close()
             raise
         if response.status >= 400:
             wait = response.headers.get("retry-after")
-            raise ClientError(response.status, _problem(answer), None if wait is None else float(wait))
-        return answer
+            raise ClientError(response.status, _problem(response.read()), None if wait is None else float(wait))
+        return response
 
     def _read(self, answer: bytes) -> Document:
         document: Document = json.loads(answer)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from recsmith.data import Histories, offsets_of
-from recsmith.decoding import BoundRules, beam_search, top_k
-from recsmith.protocols import Limits, RankedLists
+from recsmith.decoding import BEST, BoundRules, Sampled, Scan, Told, beam_search, faster_scan, fill_slates, top_k
+from recsmith.protocols import HistoryBatch, InnerProductModel, Limits, RankedLists, SlateModel
 from recsmith.recommender import Recommender
 from recsmith.serving.growth import Growth
 from recsmith.serving.live import LiveCounts
@@ -27,6 +27,16 @@ from recsmith.training import to_batch
 _NOTHING = np.zeros(0, dtype=np.int64)
 _KEPT = 256
 """Combinations of rules and hidden items that are kept."""
+
+
+@dataclass(frozen=True)
+class Slate:
+    """What is asked of a slate besides its size."""
+
+    wanted: float | None = None
+    """Response that it shall get, 0 the worst to 1 the best; None for models that do not learn from responses."""
+    seed: int | None = None
+    """Draws the slate, another seed another slate; None takes the most probable."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class Question:
     """None of these items, int64."""
     rules: BoundRules | None = None
     """The business's rules for who asks, with the items that are hidden from everybody."""
+    slate: Slate | None = None
+    """Asks for a slate, filled slot by slot where the model can; None for a list."""
 
     @property
     def excluded(self) -> np.ndarray:
@@ -74,8 +86,14 @@ class Generation:
         self.titles = recommender.titles(recommender.log.items.ids)
         self.popularity = recommender.popularity.astype(np.float32)
         self.hidden = np.zeros(len(self.item_names), dtype=bool)
+        self.written: list[dict[str, Any]] = []
+        """Items that were written through the API, as rows of the store."""
         self.rule_set: RuleSet | None = None
         """The business's rules."""
+        self.last_item = 0
+        """`number` of the last of the store's items that the generation was made with."""
+        self.scan: Scan | None = None
+        """Finds the best items without all scores, where `find_scan` has found that this is faster."""
         self._combined: dict[int, tuple[BoundRules | None, BoundRules]] = {}
         self._reads_times = recommender.log.histories.times is not None
         self._reads_weights = recommender.log.histories.weights is not None
@@ -109,7 +127,8 @@ class Generation:
         for item, events in counts.events.items():
             index = self._index.get(item)
             if index is not None:
-                self.popularity[index] += events
+                learned = self.growth.counted.get(item, 0) if index < self.base.items else 0
+                self.popularity[index] += events - learned
 
     def hide(self, items: Sequence[str], *, hidden: bool = True) -> None:
         """Take items out of all answers, or back in."""
@@ -166,7 +185,8 @@ class Generation:
         rows = slice(0, 0)
         if user >= 0 and base_history:
             rows = slice(int(log.offsets[user]), int(log.offsets[user + 1]))
-        fresh = [event for event in live if event.item in self._index and event.seq > self.feed_from]
+        logged = user >= 0 and base_history
+        fresh = [event for event in live if event.item in self._index and not (logged and self._has_learned(event))]
         old = log.values[rows]
         times = np.zeros(len(old)) if log.times is None else log.times[rows]
         weights = np.ones(len(old), dtype=np.float32) if log.weights is None else log.weights[rows]
@@ -189,6 +209,10 @@ class Generation:
             rules=self.bound(person, min(k, self.items), old),
         )
 
+    def _has_learned(self, event: PastEvent) -> bool:
+        """Whether the run's own log has an event of somebody who is in it: items that came later are in no log."""
+        return event.seq <= self.feed_from and self._index[event.item] < self.base.items
+
     def _bought(self, rule: PurchasedRule, events: Sequence[PastEvent]) -> np.ndarray:
         now = time.time()
         return self.indices([event.item for event in events if rule.counts(event.kind, event.time, now=now)])
@@ -201,13 +225,24 @@ class Generation:
 
     # ---- answers ----
 
+    @torch.inference_mode()
+    def find_scan(self, rows: int = 8) -> None:
+        """Answer by a scan from now on if that is faster than scoring every item, tried on some people of the log."""
+        model: Any = self.recommender.model
+        log = self.recommender.log.histories
+        if not isinstance(model, InnerProductModel) or not len(log):
+            return
+        batch = to_batch(log.take(np.arange(min(rows, len(log)))), device=self.recommender.device)
+        self.scan = faster_scan(model.queries(batch), *model.answer_vectors())
+
     def answer(self, questions: Sequence[Question]) -> list[tuple[np.ndarray, np.ndarray, str]]:
         """Item indices and scores, best first, and "model" or "popularity", of each question, in their order."""
         answers: list[tuple[np.ndarray, np.ndarray, str]] = [(_NOTHING, np.zeros(0, dtype=np.float32), "")] * len(questions)
-        groups: dict[tuple[int, bool], list[int]] = {}
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for place, question in enumerate(questions):
-            groups.setdefault((min(question.k, self.items), len(question.items) > 0), []).append(place)
-        for (k, known), places in groups.items():
+            alone = place if question.slate is not None and question.slate.seed is not None else -1  # what is drawn depends on the company
+            groups.setdefault((min(question.k, self.items), len(question.items) > 0, question.slate, alone), []).append(place)
+        for (k, known, _, _), places in groups.items():
             chosen = [questions[place] for place in places]
             lists = self._by_model(chosen, k) if known else self._by_popularity(chosen, k)
             source = "model" if known else "popularity"
@@ -215,6 +250,16 @@ class Generation:
                 found = items >= 0
                 answers[place] = (items[found], scores[found], source)
         return answers
+
+    def histories(self, questions: Sequence[Question]) -> tuple[Histories, np.ndarray]:
+        """What is known about those who ask, one row each, and their user indices."""
+        rows = Histories(
+            np.concatenate([question.items for question in questions]),
+            offsets_of(np.array([len(question.items) for question in questions], dtype=np.int64)),
+            np.concatenate([question.times for question in questions]) if self._reads_times else None,
+            np.concatenate([question.weights for question in questions]) if self._reads_weights else None,
+        )
+        return rows, np.array([question.user for question in questions], dtype=np.int64)
 
     def popular(self, question: Question) -> tuple[np.ndarray, np.ndarray]:
         """The answer without the model: the most popular items that the question and the rules allow."""
@@ -232,19 +277,41 @@ class Generation:
     @torch.inference_mode()
     def _by_model(self, questions: Sequence[Question], k: int) -> RankedLists:
         model: Any = self.recommender.model
-        rows = Histories(
-            np.concatenate([question.items for question in questions]),
-            offsets_of(np.array([len(question.items) for question in questions], dtype=np.int64)),
-            np.concatenate([question.times for question in questions]) if self._reads_times else None,
-            np.concatenate([question.weights for question in questions]) if self._reads_weights else None,
-        )
-        users = np.array([question.user for question in questions], dtype=np.int64)
+        rows, users = self.histories(questions)
         batch = to_batch(rows, users=users, device=self.recommender.device)
         limits, rules = self._limits(questions), self._rules(questions)
+        if questions[0].slate is not None:
+            return self._fill(batch, questions[0].slate, k, limits, rules)
+        if self.scan is not None:
+            return self.scan.top_k(model.queries(batch), k, limits=limits, rules=rules)
         if model.answers == "scores":
             return top_k(model.score(batch), k, limits=limits, rules=rules)
         beams = max(k, self.recommender.recipe.decoding.beams)
         return beam_search(model, batch, self.recommender.trie, k, beams=beams, limits=limits, rules=rules)
+
+    @property
+    def fills_slates(self) -> bool:
+        """Whether the model fills a slate slot by slot; others answer with their top list."""
+        return isinstance(self.recommender.model, SlateModel)
+
+    def _fill(self, batch: HistoryBatch, slate: Slate, k: int, limits: Limits, rules: Any, told: Told | None = None) -> RankedLists:
+        model: Any = self.recommender.model
+        sampled = None if slate.seed is None else Sampled(seed=slate.seed)
+        if self.fills_slates:
+            return fill_slates(model, batch, k, limits=limits, rules=rules, sampled=sampled, wanted=slate.wanted, told=told)
+        if model.answers == "scores":
+            return top_k(model.score(batch), k, limits=limits, rules=rules, sampled=sampled)
+        beams = max(k, self.recommender.recipe.decoding.beams)
+        return beam_search(model, batch, self.recommender.trie, k, beams=beams, limits=limits, rules=rules, selection=sampled or BEST)
+
+    @torch.inference_mode()
+    def fill_aloud(self, question: Question, told: Told) -> None:
+        """Fill the slate of somebody with a history; `told` hears of each slot when it is filled (see `fill_slates`)."""
+        assert question.slate is not None
+        rows, users = self.histories([question])
+        batch = to_batch(rows, users=users, device=self.recommender.device)
+        k = min(question.k, self.items)
+        self._fill(batch, question.slate, k, self._limits([question]), self._rules([question]), told)
 
     def _by_popularity(self, questions: Sequence[Question], k: int) -> RankedLists:
         scores = torch.from_numpy(self.popularity).expand(len(questions), -1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from recsmith.data import Catalogue, ItemCodes, Log, Vocabulary
 from recsmith.errors import RecsmithError
-from recsmith.protocols import HistoryBatch
+from recsmith.protocols import HistoryBatch, SlateModel
 from recsmith.recommender import Recommender, build_model
-from recsmith.serving.text_neighbours import TextNeighbours
-from recsmith.tokens import assign_tokens, encode_as_recorded
+
+if TYPE_CHECKING:
+    from recsmith.serving.text_neighbours import TextNeighbours
 
 NEIGHBOURS = 10
 """Known items that lend their scores to a new one."""
@@ -34,6 +35,8 @@ class Growth:
     def __init__(self, base: Recommender) -> None:
         """`base`: the recommender as it was fitted, not one that has grown."""
         self.base = base
+        self.counted: dict[str, int] = {}
+        """Events of the feed that the run has been fitted with, by item: they are in its popularity already."""
         self._texts: TextNeighbours | None = None
         self._last: tuple[str, Recommender, str] | None = None
 
@@ -54,7 +57,7 @@ class Growth:
     def _grown(self, new: Sequence[Mapping[str, Any]]) -> tuple[Recommender, str]:
         old = _with_id_dtype(self.base, self.base.log.items.series([item["item_id"] for item in new]).dtype)
         vocabulary = old.log.items.extended(pl.Series([str(item["item_id"]) for item in new]).cast(old.log.items.dtype))
-        added = _as_catalogue(old, new, vocabulary.dtype)
+        added = as_catalogue(old, new, vocabulary.dtype)
         counts = np.concatenate([old.popularity, np.zeros(len(vocabulary) - old.items, dtype=old.popularity.dtype)])
         log = Log(old.log.users, vocabulary, old.log.histories)
         longer = replace(old, log=log, popularity=counts, catalogue=_joined(old.catalogue, added))
@@ -64,7 +67,8 @@ class Growth:
         if getattr(model, "inductive", False) and "vectors" in getattr(model, "reads", ()) and old.vectors is not None:
             return _with_vectors(old, longer), "vectors"
         rows, weights = self._neighbours(longer, old.items)
-        scores = NeighbourScores(old.model, old.items, torch.from_numpy(rows), torch.from_numpy(weights)).to(old.device)
+        make = NeighbourSlates if isinstance(model, SlateModel) else NeighbourScores
+        scores = make(old.model, old.items, torch.from_numpy(rows), torch.from_numpy(weights)).to(old.device)
         return replace(longer, model=scores.eval()), "neighbours" if (weights > 0).any() else "unscored"
 
     def _neighbours(self, longer: Recommender, known: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +81,8 @@ class Growth:
         if not any(texts):
             return nothing
         if self._texts is None:
+            from recsmith.serving.text_neighbours import TextNeighbours  # here: a server without new items starts sooner without scipy
+
             self._texts = TextNeighbours(longer.catalogue.texts(longer.log.items.ids[:known]))
         rows, weights = self._texts.nearest(texts, count)
         total = weights.sum(axis=1, keepdims=True)
@@ -94,6 +100,8 @@ def _with_id_dtype(recommender: Recommender, dtype: pl.DataType) -> Recommender:
 
 def _with_codes(old: Recommender, longer: Recommender, added: Catalogue) -> Recommender:
     """Codes by the run's tokenizer, and the same weights over the longer table."""
+    from recsmith.tokens import assign_tokens
+
     assert old.codes is not None
     frame, _ = assign_tokens(old.state(), added)
     order = longer.log.items.indices(frame["item_id"]) - old.items
@@ -106,6 +114,8 @@ def _with_codes(old: Recommender, longer: Recommender, added: Catalogue) -> Reco
 
 
 def _with_vectors(old: Recommender, longer: Recommender) -> Recommender:
+    from recsmith.tokens import encode_as_recorded
+
     assert old.vectors is not None
     assert longer.catalogue is not None
     new = longer.log.items.ids[old.items :]
@@ -148,7 +158,10 @@ class NeighbourScores(torch.nn.Module):
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, known + new]`; -inf for new items without neighbours."""
         base: Any = self.base
-        scores = base.score(self._without_new(batch))
+        return self._with_lent(base.score(self._without_new(batch)))
+
+    def _with_lent(self, scores: Tensor) -> Tensor:
+        """Scores `[batch, known]` with those of the new items behind."""
         lent = (scores[:, self.rows] * self.weights).sum(dim=2)
         return torch.cat([scores, lent.masked_fill(self.weights.sum(dim=1) == 0, -torch.inf)], dim=1)
 
@@ -164,7 +177,29 @@ class NeighbourScores(torch.nn.Module):
         return HistoryBatch(items[keep], before[batch.offsets], batch.users, times, weights)
 
 
-def _as_catalogue(recommender: Recommender, items: Sequence[Mapping[str, Any]], dtype: pl.DataType) -> Catalogue:
+class NeighbourSlates(NeighbourScores):
+    """The same for a `SlateModel`: in a slate, too, a new item stands for the known one that it is most like.
+
+    A pinned item that is like none stands for the first item of the catalogue, for the model has no way to leave a slot out.
+    """
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the model can be asked for a response."""
+        return bool(getattr(self.base, "conditioned", False))
+
+    def open_slate(self, batch: HistoryBatch, size: int, generator: torch.Generator | None, **wanted: float) -> Any:
+        """See `SlateModel`."""
+        base: Any = self.base
+        return base.open_slate(self._without_new(batch), size, generator, **wanted)
+
+    def slot(self, state: Any, chosen: Tensor) -> Tensor:
+        """Logits `[batch, known + new]`; -inf for new items without neighbours."""
+        base: Any = self.base
+        return self._with_lent(base.slot(state, self.place[chosen].clamp(min=0)))
+
+
+def as_catalogue(recommender: Recommender, items: Sequence[Mapping[str, Any]], dtype: pl.DataType) -> Catalogue:
     """The new items in the columns of the old catalogue; attributes that it has no column for are left out here."""
     old = recommender.catalogue
     ids = pl.Series("item_id", [str(item["item_id"]) for item in items]).cast(dtype)
@@ -201,4 +236,4 @@ def _joined(old: Catalogue | None, added: Catalogue) -> Catalogue:
     return Catalogue(pl.concat([old.frame, rest.select(old.frame.columns)]), dict(old.kinds))
 
 
-__all__ = ["Growth", "NeighbourScores", "typed_column"]
+__all__ = ["Growth", "NeighbourScores", "NeighbourSlates", "as_catalogue", "typed_column"]

@@ -102,10 +102,15 @@ class RateLimit:
         left = min(left + (now - then) * self._rate, 2 * self._rate)
         if left < 1:
             self._buckets[key_id] = (left, now)
-            wait = max(1, int((1 - left) / self._rate + 0.999))
-            detail = f"this key may make {self._rate:g} requests a second; wait {wait} s and go on more slowly"
-            raise Problem("too-many-requests", detail, headers={"retry-after": str(wait)})
+            raise too_fast(self._rate, (1 - left) / self._rate)
         self._buckets[key_id] = (left - 1, now)
+
+
+def too_fast(rate: float, seconds: float) -> Problem:
+    """A refusal of a key that may make `rate` requests a second, and the next one in `seconds`."""
+    wait = max(1, int(seconds + 0.999))
+    detail = f"this key may make {rate:g} requests a second; wait {wait} s and go on more slowly"
+    return Problem("too-many-requests", detail, headers={"retry-after": str(wait)})
 
 
 def _hash(secret: str) -> str:

@@ -29,6 +29,8 @@ class Ingredients:
     """What every generation of a server is made with."""
 
     rules: RulesFile = field(default_factory=RulesFile)
+    stored: dict[str, Any] | None = None
+    """The rules that the store held when these were read: a file's stand above them."""
 
 
 def make_generation(name: str, growth: Growth, store: Store, ingredients: Ingredients) -> Generation:
@@ -40,17 +42,23 @@ def make_generation(name: str, growth: Growth, store: Store, ingredients: Ingred
     except (RecsmithError, ValueError) as error:
         LOG.error("model %s cannot take in new items, they wait for the next fit: %s", name, error)
         recommender, how_new = growth.base, "nothing"
-    generation = Generation(name, next(_NUMBERS), recommender, growth=growth, feed_from=_feed_from(growth.base, store), how_new=how_new)
+    feed_from = fitted_until(growth.base, store)
+    if feed_from and not growth.counted:
+        growth.counted = store.counts_until(feed_from)
+    generation = Generation(name, next(_NUMBERS), recommender, growth=growth, feed_from=feed_from, how_new=how_new)
+    generation.last_item = rows[-1]["number"] if rows else 0
+    generation.written = kept
     _retitle(generation, kept)
     generation.hide([row["item_id"] for row in rows if row["deleted"]])
     if ingredients.rules.table():
-        generation.rule_set = RuleSet(ingredients.rules, _newer(recommender.item_table, kept))
+        generation.rule_set = RuleSet(ingredients.rules, newer_table(generation))
+    generation.find_scan()
     _try(generation)
     return generation
 
 
-def _feed_from(base: Recommender, store: Store) -> int:
-    """The last event of this store's feed that the run was fitted with: what `refit` wrote into its card."""
+def fitted_until(base: Recommender, store: Store) -> int:
+    """The last event of the store's feed that a run has learned from, 0 for one that knows nothing of this store."""
     feed = base.card.get("feed", {})
     return int(feed.get("seq", 0)) if feed.get("store") == store.identity else 0
 
@@ -62,8 +70,9 @@ def _retitle(generation: Generation, rows: Sequence[dict[str, Any]]) -> None:
             generation.titles[index] = row["title"]
 
 
-def _newer(table: ItemTable, rows: Sequence[dict[str, Any]]) -> ItemTable:
-    """The table with the attributes that were written through the API, as far as they have the type of their column."""
+def newer_table(generation: Generation) -> ItemTable:
+    """The catalogue with the attributes that were written through the API, as far as they have the type of their column."""
+    table, rows = generation.recommender.item_table, generation.written
     names = sorted({name for row in rows for name in row["attributes"]})
     if not names:
         return table

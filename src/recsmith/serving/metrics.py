@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -26,6 +27,7 @@ class Metrics:
         self.events = Counter("recsmith_events", "Events that were new.", registry=registry)
         self.rollbacks = Counter("recsmith_rollbacks", "Models taken back because they failed.", registry=registry)
         self.model = Info("recsmith_model", "The model in service.", registry=registry)
+        Info("recsmith_process", "Which worker these figures are of.", registry=registry).info({"pid": str(os.getpid())})
         self._gauges = {
             name: Gauge(f"recsmith_{name}", text, registry=registry)
             for name, text in {
@@ -36,6 +38,7 @@ class Metrics:
                 "histories_cached": "People whose history is in memory.",
                 "answers_cached": "Answers in memory.",
                 "catalogue_items": "Items of the model in service.",
+                "sharing_degraded": "1 while the Redis that workers share is away.",
             }.items()
         }
         self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
@@ -58,6 +61,7 @@ class Metrics:
             "histories_cached": len(server.histories),
             "answers_cached": len(server.answers.cache),
             "catalogue_items": server.generation.items,
+            "sharing_degraded": int(not server.shares_well),
         }
         for name, value in values.items():
             self._gauges[name].set(value)

@@ -79,16 +79,16 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
         if "anyOf" in kept:  # a parameter is left out, never null
             chosen = next(choice for choice in kept.pop("anyOf") if choice.get("type") != "null")
             kept = {**chosen, **{key: value for key, value in kept.items() if value is not None}}
-        found.append({"name": name, "in": "query", "required": False, "description": field.get("description", ""), "schema": kept})
+        needed = name in schema.get("required", [])
+        found.append({"name": name, "in": "query", "required": needed, "description": field.get("description", ""), "schema": kept})
     return found
 
 
 def _answer(route: Route) -> dict[str, Any]:
     if route.answer is not None:
-        return {"description": route.summary, "content": {"application/json": {"schema": _reference(route.answer)}}}
-    media = "text/plain" if route.path == "/metrics" else "application/json"
-    kind = {"type": "string"} if media == "text/plain" else {"type": "object"}
-    return {"description": route.summary, "content": {media: {"schema": kind}}}
+        return {"description": route.summary, "content": {route.media: {"schema": _reference(route.answer)}}}
+    kind = {"type": "object" if route.media == "application/json" else "string"}
+    return {"description": route.summary, "content": {route.media: {"schema": kind}}}
 
 
 def _refusals(route: Route) -> dict[str, Any]:

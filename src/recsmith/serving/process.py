@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import gc
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsmith.errors import UserError, import_extra
+from recsmith.errors import import_extra
 from recsmith.recommender import Recommender, load
 from recsmith.serving import changes
 from recsmith.serving.app import Application
 from recsmith.serving.config import ServerConfig
+from recsmith.serving.experiments_file import declare
 from recsmith.serving.generation import Generation
 from recsmith.serving.growth import Growth
-from recsmith.serving.keys import new_key
 from recsmith.serving.logs import set_up_logs
 from recsmith.serving.making import Ingredients, make_generation
+from recsmith.serving.model_folders import recipe_name
+from recsmith.serving.opening import announce, listen, make_first_key
+from recsmith.serving.requirements import require
 from recsmith.serving.rules_file import RulesFile, read_rules
-from recsmith.serving.server import Server, recipe_name
+from recsmith.serving.server import Server
 from recsmith.serving.store import Store
 
 
@@ -43,14 +45,17 @@ class Prepared:
 
 def prepare(config: ServerConfig, run: Path, *, rules: Path | None = None, make_key: bool = True) -> Prepared:
     """Open the store and load the model that is to be in service. Raises `RecsmithError` with one line for what is not as it must be."""
+    require(config)
     with ExitStack() as undo:
         store = Store(config.store)
         undo.callback(store.close)
-        ingredients = Ingredients(_rules(store, rules))
+        declare(store, config)
+        kept = store.setting("rules")
+        ingredients = Ingredients(_rules(kept, rules), kept)
         name, base = _model(store, config, run)
         _set_threads(config)
         generation = make_generation(name, Growth(base), store, ingredients)
-        first_key = _first_key(store, config) if make_key else None
+        first_key = make_first_key(store, config) if make_key else None
         undo.pop_all()
     return Prepared(config, run, store, ingredients, generation, first_key)
 
@@ -73,22 +78,28 @@ def check(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def serve(prepared: Prepared) -> None:
-    """Serve until SIGTERM or SIGINT; requests that were begun are answered, and what waits is written."""
+def serve(prepared: Prepared, listener: socket.socket | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; requests that were begun are answered, and what waits is written.
+
+    A worker is given the `listener` that it shares with others; it says on standard output when it is ready.
+    """
     uvicorn = import_extra("uvicorn", extra="serve", purpose="recsmith serve")
     config = prepared.config
     sys.setswitchinterval(0.001)  # the model's thread gives the event loop its turn after 1 ms, not 5
+    alone = listener is None
 
     @asynccontextmanager
     async def serving() -> AsyncIterator[Server]:
         server = Server.start(config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        if not alone:
+            print(prepared.generation.name, flush=True)
         try:
             yield server
         finally:
             await server.close()
 
     set_up_logs()
-    listener = listen(config.host, config.port)
+    listener = listener or listen(config.host, config.port)
     settings = uvicorn.Config(
         Application(serving),
         log_config=None,
@@ -104,25 +115,12 @@ def serve(prepared: Prepared) -> None:
         ssl_certfile=None if config.certificate is None else str(config.certificate),
         ssl_keyfile=None if config.private_key is None else str(config.private_key),
     )
-    scheme = "http" if config.certificate is None else "https"
-    host, port = listener.getsockname()[:2]
-    print(f"serving {prepared.generation.name} at {scheme}://{host}:{port} (process {os.getpid()}); stop with Ctrl-C", flush=True)
+    if alone:
+        print(announce(config, listener, prepared.generation.name), flush=True)
+    gc.freeze()  # what is there now stays: collections, and the pauses that they are, look at what came later only
+    gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: None)  # the server hands the signal on once it has finished, and then all is well
     uvicorn.Server(settings).run(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `UserError` when the address is taken or not this machine's."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-        listener.set_inheritable(True)
-    except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port} ({error.strerror or error}); give another --host or --port") from None
-    return listener
 
 
 def _model(store: Store, config: ServerConfig, run: Path) -> tuple[str, Recommender]:
@@ -139,21 +137,11 @@ def _model(store: Store, config: ServerConfig, run: Path) -> tuple[str, Recommen
     return given.name, recommender
 
 
-def _rules(store: Store, file: Path | None) -> RulesFile:
+def _rules(kept: dict[str, Any] | None, file: Path | None) -> RulesFile:
     """Those of the file, else those that were last put through the API."""
     if file is not None:
         return read_rules(file)
-    kept = store.setting("rules")
     return RulesFile() if kept is None else RulesFile.build(kept, where="rules in the store")
-
-
-def _first_key(store: Store, config: ServerConfig) -> str | None:
-    if config.access == "open" or store.keys():
-        return None
-    key, row = new_key("first administrator", "admin", expires=None, now=time.time())
-    with store.transaction() as connection:
-        changes.add_key(connection, row)
-    return key
 
 
 def _set_threads(config: ServerConfig) -> None:

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
-from recsmith.serving import bodies
+from recsmith.serving import bodies, experiment_bodies, health_bodies, list_bodies, refit_bodies
 from recsmith.serving.calls import Route
-from recsmith.serving.handlers import catalogue, events, lists, operations, people
+from recsmith.serving.experiments.definition import Definition
+from recsmith.serving.handlers import catalogue, events, evidence, experiments, lists, operations, people, refit, search, slates
+from recsmith.serving.streaming import NDJSON
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health/live", operations.live, None, bodies.LiveAnswer),
-    Route("GET", "/health/ready", operations.ready, None, bodies.ReadyAnswer),
+    Route("GET", "/health/live", operations.live, None, health_bodies.LiveAnswer),
+    Route("GET", "/health/ready", operations.ready, None, health_bodies.ReadyAnswer),
     Route("GET", "/openapi.json", operations.openapi, None, None),
-    Route("GET", "/metrics", operations.metrics, "reader", None),
+    Route("GET", "/metrics", operations.metrics, "reader", None, media="text/plain"),
     Route("GET", "/recommend/{user_id}", lists.recommend, "reader", bodies.ListAnswer, query=bodies.RecommendQuery),
     Route("POST", "/recommend", lists.recommend_session, "reader", bodies.ListAnswer, body=bodies.SessionBody),
     Route(
         "GET", "/recommend/{user_id}/why/{item_id}", lists.why, "reader", bodies.WhyAnswer, query=bodies.CountQuery, refusals=("not-found",)
     ),
+    Route(
+        "GET",
+        "/recommend/{user_id}/evidence/{item_id}",
+        evidence.explain,
+        "reader",
+        list_bodies.EvidenceAnswer,
+        query=list_bodies.ExplainQuery,
+        refusals=("not-found", "conflict"),
+    ),
+    Route(
+        "POST",
+        "/evidence",
+        evidence.explain_session,
+        "reader",
+        list_bodies.EvidenceAnswer,
+        body=list_bodies.ExplainBody,
+        refusals=("not-found", "conflict"),
+    ),
+    Route(
+        "GET", "/slates/{user_id}", slates.slate, "reader", list_bodies.SlateAnswer, query=list_bodies.SlateQuery, refusals=("conflict",)
+    ),
+    Route(
+        "GET",
+        "/slates/{user_id}/stream",
+        slates.stream_slate,
+        "reader",
+        None,
+        query=list_bodies.SlateQuery,
+        refusals=("conflict",),
+        media=NDJSON,
+    ),
+    Route("POST", "/slates", slates.slate_session, "reader", list_bodies.SlateAnswer, body=list_bodies.SlateBody, refusals=("conflict",)),
+    Route("GET", "/search", search.search, "reader", list_bodies.SearchAnswer, query=list_bodies.SearchQuery, refusals=("conflict",)),
+    Route("POST", "/search", search.search_where, "reader", list_bodies.SearchAnswer, body=list_bodies.SearchBody, refusals=("conflict",)),
     Route("GET", "/similar/{item_id}", lists.similar, "reader", bodies.ListAnswer, query=bodies.ListQuery, refusals=("not-found",)),
     Route("GET", "/popular", lists.popular, "reader", bodies.PopularAnswer, query=bodies.CountQuery),
     Route("GET", "/trending", lists.trending, "reader", bodies.PopularAnswer, query=bodies.CountQuery),
@@ -40,6 +76,53 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/models", operations.list_models, "reader", bodies.ModelsAnswer),
     Route("POST", "/models/{model}/activate", operations.activate_model, "admin", bodies.ActiveAnswer, refusals=("not-found", "conflict")),
     Route("POST", "/models/rollback", operations.rollback_model, "admin", bodies.ActiveAnswer, refusals=("conflict",)),
+    Route("GET", "/models/guard", experiments.guard, "reader", experiment_bodies.GuardAnswer),
+    Route("GET", "/experiments", experiments.list_experiments, "reader", experiment_bodies.ExperimentsAnswer),
+    Route(
+        "POST",
+        "/experiments",
+        experiments.create_experiment,
+        "admin",
+        experiment_bodies.ExperimentAnswer,
+        body=Definition,
+        refusals=("conflict",),
+    ),
+    Route(
+        "GET",
+        "/experiments/{experiment}",
+        experiments.get_experiment,
+        "reader",
+        experiment_bodies.ExperimentAnswer,
+        refusals=("not-found",),
+    ),
+    Route(
+        "POST",
+        "/experiments/{experiment}/stop",
+        experiments.stop_experiment,
+        "admin",
+        experiment_bodies.ExperimentAnswer,
+        refusals=("not-found",),
+    ),
+    Route(
+        "GET",
+        "/experiments/{experiment}/results",
+        experiments.experiment_results,
+        "reader",
+        experiment_bodies.ResultsAnswer,
+        query=experiment_bodies.ResultsQuery,
+        refusals=("not-found",),
+    ),
+    Route(
+        "POST",
+        "/estimates",
+        experiments.estimate,
+        "admin",
+        experiment_bodies.EstimateAnswer,
+        body=experiment_bodies.EstimateBody,
+        refusals=("conflict",),
+    ),
+    Route("GET", "/refit", refit.refit_status, "reader", refit_bodies.RefitAnswer),
+    Route("POST", "/refit", refit.start_refit, "admin", refit_bodies.RefitAnswer, body=refit_bodies.RefitBody, refusals=("conflict",)),
     Route("GET", "/keys", operations.list_keys, "admin", bodies.KeysAnswer),
     Route("POST", "/keys", operations.create_key, "admin", bodies.NewKeyAnswer, body=bodies.KeyBody),
     Route("DELETE", "/keys/{key_id}", operations.revoke_key, "admin", bodies.KeysAnswer, refusals=("not-found",)),

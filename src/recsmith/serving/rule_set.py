@@ -49,6 +49,13 @@ NOBODY = Person()
 """Somebody of whom nothing is known."""
 
 
+def person_of(attributes: dict[str, Any]) -> Person:
+    """What rules may ask about a person, as far as it was written and makes sense."""
+    region, age = attributes.get("region"), attributes.get("age")
+    known = isinstance(age, int | float) and not isinstance(age, bool)
+    return Person(region if isinstance(region, str) else None, float(age) if known else None)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class NamedRule:
     """A rule and what it is called where answers are explained."""

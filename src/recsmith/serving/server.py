@@ -6,41 +6,65 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import orjson
-from sqlalchemy import Connection, Table, select
 
 from recsmith.errors import RecsmithError, UserError
 from recsmith.recommender import load
-from recsmith.run_folder import RUN
 from recsmith.serving import changes
-from recsmith.serving.answers import AnswerCache, Answers, Served, served_list
+from recsmith.serving.answers import AnswerCache, Answers, Served, list_row, served_list
 from recsmith.serving.batching import Batcher
 from recsmith.serving.calls import Call
-from recsmith.serving.changes import Heat, NewEvent
+from recsmith.serving.changes import NewEvent
 from recsmith.serving.config import ServerConfig
+from recsmith.serving.experiment_store import running
+from recsmith.serving.experiments_file import read_experiments
+from recsmith.serving.following import Follower
 from recsmith.serving.generation import Generation, Question
 from recsmith.serving.growth import Growth
-from recsmith.serving.keys import KeyRing, RateLimit
-from recsmith.serving.live import NOTHING, LiveCounts, LiveHistories, LiveHistory
+from recsmith.serving.guard import Guard
+from recsmith.serving.heat import heat_of
+from recsmith.serving.keys import KeyRing
+from recsmith.serving.live import NOTHING, LiveCounts, LiveHistories, LiveHistory, SharedHistories
 from recsmith.serving.making import Ingredients, make_generation
 from recsmith.serving.metrics import Metrics
+from recsmith.serving.model_folders import list_models, model_folders
 from recsmith.serving.problems import Problem
+from recsmith.serving.refits import Refits
 from recsmith.serving.rule_reasons import Explanation, explain_item
-from recsmith.serving.rule_set import NOBODY, Person, RuleSet
+from recsmith.serving.rule_set import NOBODY, Person, RuleSet, person_of
 from recsmith.serving.rules_file import RulesFile
+from recsmith.serving.sharing import share
 from recsmith.serving.store import Store, StoreUnavailableError, hash_of_user
+from recsmith.serving.tracing import tracing_of
+from recsmith.serving.trials import SERVICE, Trials, Variant, serve
+from recsmith.serving.trials_side import TrialsSide
 from recsmith.serving.writer import GroupWriter
 
+if TYPE_CHECKING:
+    from recsmith.serving.searching import CatalogueSearch
+
 LOG = logging.getLogger("recsmith.serving")
-Result = TypeVar("Result")
 
 
-class Server:
+class Asked(NamedTuple):
+    """A question and to whom it is put."""
+
+    generation: Generation
+    question: Question
+    depends: Hashable
+    """Everything that the answer depends on."""
+    degraded: tuple[str, ...] = ()
+    """Why less is known than should be."""
+
+
+class Server(TrialsSide):
     """Made by `Server.start` inside the event loop that it then belongs to."""
 
     def __init__(self, config: ServerConfig, run: Path, store: Store, ingredients: Ingredients, generation: Generation) -> None:
@@ -48,24 +72,36 @@ class Server:
         self.store = store
         self.heat = heat_of(store, config)
         self.metrics = Metrics()
+        self.tracing = tracing_of(config)
         self.counts = LiveCounts(self.heat, store.counts())
-        self.histories = LiveHistories(
-            self._read_person, kinds=config.history_kinds, capacity=config.cache_histories, longest=config.max_history
-        )
+        self.sharing = share(config, store, lost=lambda: self.histories.clear())
+        limits: dict[str, Any] = {"kinds": config.history_kinds, "capacity": config.cache_histories, "longest": config.max_history}
+        shared = partial(SharedHistories, mark=self.sharing.mark) if config.shared else LiveHistories
+        self.histories: LiveHistories = shared(self._read_people, **limits)
         self.writer = GroupWriter(store, self.heat, applied=self._apply, retry_after=config.retry_after)
-        batcher = Batcher(max_batch=config.max_batch, max_waiting=config.max_waiting, observe=self.metrics.batch.observe)
+        batcher = Batcher(
+            max_batch=config.max_batch, max_waiting=config.max_waiting, observe=self.metrics.batch.observe, wait=self.tracing.wait
+        )
         self.batcher = batcher
-        self.answers = Answers(batcher, AnswerCache(config.cache_answers, config.cache_seconds))
+        self.guard = Guard(config, generation.name, tell=self._begin_taking_back)
+        self.answers = Answers(batcher, AnswerCache(config.cache_answers, config.cache_seconds), observe=self.guard.observe)
         self.keys = KeyRing(store.keys())
-        self.rate = RateLimit(config.rate_per_second)
         self.models_folder = config.models or run.resolve().parent
         self._forgotten = store.forgotten()
         self._ingredients = ingredients
-        self._before: tuple[str, Growth] | None = None
-        self._watched = [0, 0]
+        self.before: tuple[str, Growth] | None = None
+        self._guarding: asyncio.Task[None] | None = None
         self._making = asyncio.Lock()
+        self.beside = ThreadPoolExecutor(1, thread_name_prefix="recsmith-beside")
+        """For what asks the model many questions at once (evidence, slates that grow): one after the other, beside the answers."""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.revision = 0
         self._install(generation)
+        file = read_experiments(config.experiments)
+        self.trials = Trials(self.models_folder, store, ingredients, holdout=file.holdout, exploration=file.exploration)
+        self._take_trials(*self.trials.open(running(store), generation))
+        self.follower = Follower(self, store.last_event()) if config.shared else None
+        self.refits = Refits(self, run)
 
     @classmethod
     def start(cls, config: ServerConfig, run: Path, store: Store, ingredients: Ingredients, generation: Generation) -> Server:
@@ -74,10 +110,20 @@ class Server:
 
     async def close(self) -> None:
         """Finish what was begun, write what waits, and let go of everything."""
+        await self.refits.close()
+        if self._guarding is not None:
+            self._guarding.cancel()
         for task in list(self._tasks):
             await asyncio.wait([task], timeout=5)
+        if self.follower is not None:
+            await self.follower.close()
         await asyncio.to_thread(self.batcher.close)
+        self.beside.shutdown(wait=True, cancel_futures=True)
+        if "search" in self.__dict__:
+            await asyncio.to_thread(self.search.close)
         await self.writer.close()
+        await asyncio.to_thread(self.tracing.close)
+        await self.sharing.close()
         self.store.close()
 
     # ---- lists ----
@@ -85,12 +131,31 @@ class Server:
     async def recommend(self, user: str, k: int, *, include_seen: bool = False, deadline_ms: int | None = None) -> Served:
         """A list for a person. The live history may be missing while the store is away; the answer then says so."""
         live, degraded = await self._live(user)
-        generation = self.generation
+        ask = partial(self._ask, user, live, degraded, include_seen=include_seen, deadline_ms=deadline_ms)
+        if self.trials.idle:
+            return await ask(self.generation, SERVICE, k)
+        treatment = self.trials.treatment(user)
+        memory = {"seen": live.events[-1].seq if live.events else 0, "include_seen": include_seen}
+        return await serve(self.trials.bound(treatment, self.generation), k, ask, memory=memory, random=self.trials.random)
+
+    async def _ask(
+        self,
+        user: str,
+        live: LiveHistory,
+        degraded: tuple[str, ...],
+        generation: Generation,
+        variant: Variant,
+        k: int,
+        *,
+        include_seen: bool = False,
+        deadline_ms: int | None = None,
+    ) -> Served:
+        """A person's list by one model under one set of rules."""
         question = self._question(generation, user, live, k, include_seen=include_seen)
         return await self.answers.answer(
             generation,
             question,
-            key=(user, k, include_seen),
+            key=(user, k, include_seen, variant),
             depends=(generation.number, self.revision, live.version),
             deadline=(deadline_ms or self.config.deadline_ms) / 1000,
             degraded=degraded,
@@ -106,14 +171,28 @@ class Server:
         deny: Sequence[str] = (),
         person: Person = NOBODY,
         deadline_ms: int | None = None,
+        session_id: str | None = None,
     ) -> Served:
-        """A list for somebody of whom only this history is known."""
-        generation = self.generation
+        """A list for somebody of whom only this history is known; with a `session_id` they take part in experiments."""
         choices: dict[str, Any] = {"include_seen": include_seen, "allow": allow, "deny": deny, "person": person}
-        question = generation.session(k, history, **choices)
-        key: Hashable = (None, k, include_seen, tuple(history), None if allow is None else tuple(allow), tuple(deny), person)
         deadline = (deadline_ms or self.config.deadline_ms) / 1000
-        return await self.answers.answer(generation, question, key=key, depends=(generation.number, self.revision), deadline=deadline)
+        asked: Hashable = (include_seen, tuple(history), None if allow is None else tuple(allow), tuple(deny), person)
+
+        async def ask(generation: Generation, variant: Variant, k: int) -> Served:
+            question, depends = generation.session(k, history, **choices), (generation.number, self.revision)
+            return await self.answers.answer(generation, question, key=(None, k, asked, variant), depends=depends, deadline=deadline)
+
+        if session_id is None or self.trials.idle:
+            return await ask(self.generation, SERVICE, k)
+        treatment = replace(self.trials.treatment(session_id), exploration=None)  # histories of sessions are not kept to be asked again
+        return await serve(self.trials.bound(treatment, self.generation), k, ask, memory={}, random=self.trials.random)
+
+    @cached_property
+    def search(self) -> CatalogueSearch:
+        """Finds items by words; made when it is first asked for."""
+        from recsmith.serving.searching import CatalogueSearch
+
+        return CatalogueSearch(self.config.search)
 
     def ranked(self, scores: np.ndarray, k: int) -> Served:
         """Items by any scores `[item]`, under the rules for somebody unknown."""
@@ -123,9 +202,10 @@ class Server:
 
     async def why(self, user: str, item: str, k: int) -> Explanation:
         """What speaks for or against an item in a person's list."""
-        live, _ = await self._live(user)
-        generation = self.generation
-        served = await self.recommend(user, k)
+        live, degraded = await self._live(user)
+        variant = SERVICE if self.trials.idle else self.trials.treatment(user).variant
+        generation = self.trials.generation(variant, self.generation)
+        served = await self._ask(user, live, degraded, generation, variant, k)
         question = self._question(generation, user, live, k)
         excluded = {
             "it was deleted": [name for name in [item] if generation.hidden[generation.index(name)]],
@@ -133,27 +213,22 @@ class Server:
             "it was bought already": [generation.item_names[index] for index in question.deny],
         }
         rules = generation.rule_set or RuleSet(RulesFile(), generation.recommender.item_table)
-        person = _person(live.attributes)
+        person = person_of(live.attributes)
         return explain_item(rules, item, served.items, person=person, excluded=excluded, scores=served.scores)
+
+    async def asked(self, user: str, k: int = 1, *, include_seen: bool = False, generation: Generation | None = None) -> Asked:
+        """A person's question to the model in service, or to that of an arm."""
+        live, degraded = await self._live(user)
+        generation = generation or self.generation
+        question = self._question(generation, user, live, k, include_seen=include_seen)
+        return Asked(generation, question, (generation.number, self.revision, live.version), degraded)
 
     def record(self, served: Served, user: str | None) -> str:
         """Write down that a list is served; returns its id."""
         list_id = uuid.uuid4().hex
-        self._watch(served)
         self.metrics.answers.labels(served.source).inc()
         if self.config.record_lists:
-            self.writer.add_list(
-                {
-                    "list_id": list_id,
-                    "user_id": user,
-                    "model": served.model,
-                    "source": served.source,
-                    "items": orjson.dumps(served.items).decode(),
-                    "propensities": orjson.dumps([1.0] * len(served.items)).decode(),
-                    "experiment": None,
-                    "time": time.time(),
-                }
-            )
+            self.writer.add_list(list_row(served, list_id, user, now=time.time()))
         return list_id
 
     # ---- people ----
@@ -174,6 +249,10 @@ class Server:
             return -1
         return self.generation.user_index(user)
 
+    def is_forgotten(self, user: str) -> bool:
+        """Whether the run's part of a person's history must not be looked at."""
+        return hash_of_user(user) in self._forgotten
+
     def run_history(self, user: str) -> list[str]:
         """Items of a person's events in the run's own log."""
         index = self.known_user(user)
@@ -187,44 +266,45 @@ class Server:
         self.answers.cache.forget(user)
         counts = await self.ask(lambda store: store.counts())
         self.counts = LiveCounts(self.heat, counts)
-        self.generation.popularity = self.generation.recommender.popularity.astype(np.float32)
-        self.generation.take_counts(self.counts)
+        for generation in self.generations:
+            generation.popularity = generation.recommender.popularity.astype(np.float32)
+            generation.take_counts(self.counts)
+
+    async def add_events(self, events: Sequence[NewEvent]) -> dict[str, int]:
+        """Keep events; when this returns they are durable and every worker's next answer knows them. Raises `Problem` (503)."""
+        with self.tracing.wait("store"):
+            new = await self.writer.add_events(events)
+        await self.sharing.people_changed({event.user_id for event in events})
+        return new
+
+    async def people_changed(self, users: Sequence[str]) -> None:
+        """What was written about people counts from now on."""
+        for user in users:
+            self.histories.forget(user)
+        await self.sharing.people_changed(users)
+
+    # ---- what other workers did ----
+
+    def take_people(self, forgotten: set[str]) -> None:
+        """Take the store's list of people who are to be forgotten, and let go of everything that is kept for answers."""
+        self._forgotten = forgotten
+        self.revision += 1
+        self.histories.clear()
+        self.answers.cache.clear()
+
+    def take_rules(self, values: dict[str, Any] | None) -> bool:
+        """Take the store's rules; False when they are those that were taken last."""
+        if values is None or values == self._ingredients.stored:
+            return False
+        self._ingredients.rules, self._ingredients.stored = RulesFile.build(values, where="rules in the store"), values
+        return True
 
     # ---- the store ----
 
-    async def ask(self, question: Callable[[Store], Result]) -> Result:
-        """Ask the store, in a thread. Raises `Problem` (503) while it is away."""
-        try:
-            return await asyncio.to_thread(question, self.store)
-        except StoreUnavailableError as error:
-            raise self.away(error) from error
-
-    async def find(self, table: Table, column: str, value: str, *, what: str, hint: str) -> dict[str, Any]:
-        """One row. Raises `Problem` (404) when there is none."""
-        row = await self.ask(lambda store: store.row(select(table).where(table.c[column] == value)))
-        if row is None:
-            raise self.not_found(what, value, hint)
-        return row
-
-    async def change(self, call: Call, action: str, target: str | None, work: Callable[[Connection], Result]) -> Result:
-        """Change the store and write into the audit who did, in one transaction."""
-        key_id = None if call.key is None else call.key.key_id
-
-        def both(connection: Connection) -> Result:
-            result = work(connection)
-            changes.add_audit(connection, key_id=key_id, action=action, target=target, now=time.time())
-            return result
-
-        result: Result = await self.writer.change(both)
-        return result
-
-    async def store_available(self) -> bool:
-        """Whether the store answers now and its last write was kept."""
-        try:
-            await asyncio.to_thread(self.store.ping)
-        except StoreUnavailableError:
-            return False
-        return True
+    @property
+    def shares_well(self) -> bool:
+        """False while workers share the store without the Redis that they were given."""
+        return self.config.redis is None or self.sharing.way == "redis"
 
     async def read_keys(self) -> None:
         """Take the store's keys."""
@@ -240,10 +320,11 @@ class Server:
     async def items_changed(self, *, written: Sequence[str] = (), deleted: Sequence[str] = ()) -> None:
         """Bring the model in service up to date with the store's items; new ones can be recommended when this returns."""
         if deleted:
-            self.generation.hide(deleted)
+            for generation in self.generations:
+                generation.hide(deleted)
             self.revision += 1
         if written:
-            await self._remake(self.generation.name, self.generation.growth)
+            await self.remake(self.generation.name, self.generation.growth)
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -258,21 +339,21 @@ class Server:
         except UserError as error:
             raise Problem("invalid", " ".join(str(error).split())[:2000]) from None
         await self.change(call, "put rules", None, lambda connection: changes.put_setting(connection, "rules", rules.table()))
-        self._ingredients.rules = rules
-        await self._remake(self.generation.name, self.generation.growth)
+        self._ingredients.rules, self._ingredients.stored = rules, await self.ask(lambda store: store.setting("rules"))
+        await self.remake(self.generation.name, self.generation.growth)
 
     async def models(self) -> list[dict[str, Any]]:
         """Run folders beside each other, with the one in service marked."""
-        return await asyncio.to_thread(_list_models, self.models_folder, self.generation.name)
+        return await asyncio.to_thread(list_models, self.models_folder, self.generation.name)
 
     @property
     def previous_name(self) -> str | None:
         """What a rollback leads to."""
-        return None if self._before is None else self._before[0]
+        return None if self.before is None else self.before[0]
 
     async def activate(self, call: Call, name: str) -> None:
         """Load a run beside the one in service, try it, and change over. Raises `Problem`."""
-        if name not in await asyncio.to_thread(_folders, self.models_folder):
+        if name not in await asyncio.to_thread(model_folders, self.models_folder):
             raise self.not_found("model", name, "GET /models lists them")
         try:
             base = await asyncio.to_thread(load, self.models_folder / name)
@@ -280,22 +361,25 @@ class Server:
             raise Problem("conflict", f"model `{name}` cannot be served: {error}") from None
         await self._change_over(call, "activate model", name, Growth(base))
 
-    async def roll_back(self, call: Call | None) -> None:
-        """Back to the model before. Raises `Problem` when there is none."""
-        if self._before is None:
+    async def roll_back(self, call: Call | None, reason: str | None = None) -> None:
+        """Back to the model before, by somebody or, for a `reason`, by the guard. Raises `Problem` when there is none."""
+        if self.before is None:
             raise Problem("conflict", "no model was in service before this one; activate one by name")
-        await self._change_over(call, "roll back model", *self._before)
+        await self._change_over(call, "roll back model", *self.before, reason=reason, watch=False)
 
-    async def _change_over(self, call: Call | None, action: str, name: str, growth: Growth) -> None:
+    async def _change_over(
+        self, call: Call | None, action: str, name: str, growth: Growth, *, reason: str | None = None, watch: bool = True
+    ) -> None:
         before = (self.generation.name, self.generation.growth)
-        await self._remake(name, growth)
-        self._before = before
-        self._watched = [0, 0]
+        await self.remake(name, growth)
+        self.before = before
+        self._guard(before[0], watch=watch and before[0] != name)
         LOG.warning("model %s is in service, before it was %s", name, before[0])
         asked = call or Call({}, None, None, None)
-        await self.change(asked, action, name, lambda connection: changes.put_setting(connection, "active", {"name": name}))
+        target = name if reason is None else f"{name}, because of {before[0]} {reason}"[:256]
+        await self.change(asked, action, target, lambda connection: changes.put_setting(connection, "active", {"name": name}))
 
-    async def _remake(self, name: str, growth: Growth) -> None:
+    async def remake(self, name: str, growth: Growth) -> None:
         """Make a new generation in a thread and put it into service."""
         async with self._making:
             try:
@@ -305,27 +389,50 @@ class Server:
             except RecsmithError as error:
                 raise Problem("conflict", f"model `{name}` cannot be served: {error}") from None
             self._install(generation)
+            await self._remake_arms()
 
     def _install(self, generation: Generation) -> None:
         generation.take_counts(self.counts)
         self.generation = generation
-        self.revision = 0
+        self.revision += 1
         self.metrics.model.info({"name": generation.name})
 
-    def _watch(self, served: Served) -> None:
-        """Count the failures of a newly activated model, and take it back when there are too many."""
-        if self._before is None or self._watched[0] >= self.config.guard_answers or served.model != self.generation.name:
-            return
-        self._watched[0] += 1
-        self._watched[1] += "failure" in served.degraded
-        allowed = self.config.guard_failures * self.config.guard_answers
-        if self._watched[1] > allowed:
-            self._watched[0] = self.config.guard_answers
-            self.metrics.rollbacks.inc()
-            LOG.error("model %s failed %d of its first answers; the one before comes back", served.model, self._watched[1])
-            task = asyncio.create_task(self.roll_back(None))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    # ---- the guard ----
+
+    def _guard(self, before: str, *, watch: bool) -> None:
+        """Begin to watch the model in service, or end it."""
+        if self._guarding is not None:
+            self._guarding.cancel()
+            self._guarding = None
+        self.guard.begin(self.generation.name, before=before, now=time.time(), watch=watch)
+        if watch and self.config.record_lists:
+            self._guarding = asyncio.create_task(self._look_at_clicks())
+
+    async def _look_at_clicks(self) -> None:
+        while self.guard.watching and not self.guard.expired(time.time()):
+            await asyncio.sleep(self.config.guard_seconds)
+            try:
+                reason = await asyncio.to_thread(self.guard.look, self.store, time.time())
+            except StoreUnavailableError as error:
+                LOG.error("the clicks could not be counted: %s", error)
+                continue
+            if reason is not None and self.guard.watching:
+                self.guard.stop(reason)
+                self._begin_taking_back(reason)
+        self.guard.stop(None)
+
+    def _begin_taking_back(self, reason: str) -> None:
+        task = asyncio.create_task(self._take_back(self.generation.name, reason))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_back(self, model: str, reason: str) -> None:
+        self.metrics.rollbacks.inc()
+        LOG.error("model %s is taken back: %s; the one before comes back", model, reason)
+        try:
+            await self.roll_back(None, reason)
+        except Problem as problem:
+            LOG.error("model %s could not be taken back: %s", model, problem.detail)
 
     # ---- inside ----
 
@@ -339,66 +446,21 @@ class Server:
     def _question(self, generation: Generation, user: str, live: LiveHistory, k: int, *, include_seen: bool = False) -> Question:
         index = generation.user_index(user)
         base_history = index < 0 or hash_of_user(user) not in self._forgotten
-        person = _person(live.attributes)
+        person = person_of(live.attributes)
         return generation.question(k, user=index, live=live.events, base_history=base_history, include_seen=include_seen, person=person)
 
-    def _read_person(self, user: str) -> tuple[list[Any], dict[str, Any]]:
-        return self.store.person(user, kinds=self.config.history_kinds, limit=self.config.max_history)
+    def _read_people(self, users: Sequence[str]) -> dict[str, tuple[list[Any], dict[str, Any]]]:
+        return self.store.people(users, kinds=self.config.history_kinds, limit=self.config.max_history)
 
     def _apply(self, events: list[NewEvent], seqs: dict[str, int]) -> None:
         self.histories.apply(events, seqs)
+        if self.follower is None:  # else they come with the feed, together with those of other workers
+            self.count(events)
+
+    def count(self, events: Sequence[NewEvent]) -> None:
+        """Take events into what is popular and trending."""
         self.counts.apply(events)
         for event in events:
             if event.kind in self.heat.kinds:
-                self.generation.count(event.item_id)
-
-    def away(self, error: Exception) -> Problem:
-        """A refusal while the store does not do what it should."""
-        wait = self.config.retry_after
-        detail = f"the store is not available ({error}); ask again after {wait} s"
-        return Problem("store-unavailable", detail, headers={"retry-after": str(wait)})
-
-    @staticmethod
-    def not_found(what: str, name: str, hint: str) -> Problem:
-        """A refusal for something that is not there."""
-        return Problem("not-found", f"there is no {what} `{name}`; {hint}")
-
-
-def heat_of(store: Store, config: ServerConfig) -> Heat:
-    """How events count in what is trending. Counts that were made otherwise are made again from the feed."""
-    kept = store.setting("heat")
-    wanted = {"half_life_hours": config.half_life_hours, "kinds": sorted(set(config.history_kinds))}
-    since = time.time() if kept is None else float(kept["since"])
-    heat = Heat(since, config.half_life_hours, frozenset(config.history_kinds))
-    if kept != {**wanted, "since": since}:
-        with store.transaction() as connection:
-            changes.put_setting(connection, "heat", {**wanted, "since": since})
-            read = changes.rebuild_counts(connection, heat)
-        LOG.warning("counted %d events of the feed", read)
-    return heat
-
-
-def _person(attributes: dict[str, Any]) -> Person:
-    """What rules may ask about a person, as far as it was written and makes sense."""
-    region, age = attributes.get("region"), attributes.get("age")
-    known = isinstance(age, int | float) and not isinstance(age, bool)
-    return Person(region if isinstance(region, str) else None, float(age) if known else None)  # type: ignore[arg-type]
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _list_models(folder: Path, active: str) -> list[dict[str, Any]]:
-    recipes = {name: recipe_name(folder / name) for name in _folders(folder)}
-    return [{"name": name, "active": name == active, "recipe": recipe} for name, recipe in recipes.items() if recipe is not None]
-
-
-def recipe_name(folder: Path) -> str | None:
-    """Name of the recipe of a run folder; None when it is none that can be read."""
-    from recsmith.artifacts import open_folder, read_json
-
-    try:
-        return str(read_json(open_folder(folder, RUN) / "config.json")["name"])
-    except (RecsmithError, KeyError, TypeError):
-        return None
+                for generation in self.generations:
+                    generation.count(event.item_id)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, bindparam, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from recsmith.errors import ArtifactError, UserError, import_extra
-from recsmith.serving.tables import AUDIT, COUNTS, EVENTS, FORGOTTEN, ITEMS, KEYS, LISTS, SETTINGS, USERS, migrate
+from recsmith.serving.tables import AUDIT, COUNTS, EVENTS, EXPOSURES, FORGOTTEN, ITEMS, KEYS, LISTS, SETTINGS, USERS, migrate
 
 Result = TypeVar("Result")
 
@@ -22,14 +24,23 @@ _FEED_LOCK = 7_302_019_001
 """PostgreSQL's advisory lock that writers of events hold until they commit, so that `seq` grows in the order of the commits."""
 
 
-# Made once: putting a statement together costs more than running it.
-_HISTORY = (
-    select(EVENTS.c.seq, EVENTS.c.item_id, EVENTS.c.time, EVENTS.c.value, EVENTS.c.kind)
-    .where(EVENTS.c.user_id == bindparam("user"), EVENTS.c.kind.in_(bindparam("kinds", expanding=True)))
-    .order_by(EVENTS.c.seq.desc())
-    .limit(bindparam("most"))
-)
-_ATTRIBUTES = select(USERS.c.attributes).where(USERS.c.user_id == bindparam("user"))
+# The last events of each of many people in one question; each person's are found by the index and not one more is read.
+_HISTORIES = {
+    "sqlite": text(
+        "SELECT asked.value, kept.seq, kept.item_id, kept.time, kept.value, kept.kind FROM json_each(:users) AS asked "
+        "JOIN events AS kept ON kept.seq IN (SELECT seq FROM events WHERE user_id = asked.value "
+        "AND kind IN (SELECT value FROM json_each(:kinds)) ORDER BY seq DESC LIMIT :most) ORDER BY kept.seq"
+    ),
+    "postgresql": text(
+        "SELECT asked.user_id, kept.* FROM jsonb_array_elements_text(CAST(:users AS jsonb)) AS asked(user_id) CROSS JOIN LATERAL "
+        "(SELECT seq, item_id, time, value, kind FROM events WHERE user_id = asked.user_id "
+        "AND kind IN (SELECT jsonb_array_elements_text(CAST(:kinds AS jsonb))) ORDER BY seq DESC LIMIT :most) AS kept ORDER BY kept.seq"
+    ),
+}
+_ATTRIBUTES = {
+    "sqlite": text("SELECT user_id, attributes FROM users WHERE user_id IN (SELECT value FROM json_each(:users))"),
+    "postgresql": text("SELECT user_id, attributes FROM users WHERE user_id IN (SELECT jsonb_array_elements_text(CAST(:users AS jsonb)))"),
+}
 
 
 class StoreUnavailableError(Exception):
@@ -113,14 +124,19 @@ class Store:
         """Raises `StoreUnavailableError` when the database does not answer."""
         self._read(lambda connection: connection.execute(select(1)).scalar())
 
-    def person(self, user: str, *, kinds: Sequence[str], limit: int) -> tuple[list[PastEvent], dict[str, Any]]:
-        """The last `limit` events of a person, oldest first, and what was written about them; empty for strangers."""
+    def people(self, users: Sequence[str], *, kinds: Sequence[str], limit: int) -> dict[str, tuple[list[PastEvent], dict[str, Any]]]:
+        """The last `limit` events of each person, oldest first, and what was written about them; empty for strangers."""
+        backend = self.url.get_backend_name()
 
-        def ask(connection: Connection) -> tuple[list[PastEvent], dict[str, Any]]:
-            found = connection.execute(_HISTORY, {"user": user, "kinds": kinds, "most": limit}).all()
-            attributes = connection.execute(_ATTRIBUTES, {"user": user}).scalar()
-            events = [PastEvent(*row) for row in reversed(found)]
-            return events, {} if attributes is None else dict(json.loads(attributes))
+        def ask(connection: Connection) -> dict[str, tuple[list[PastEvent], dict[str, Any]]]:
+            found: dict[str, tuple[list[PastEvent], dict[str, Any]]] = {user: ([], {}) for user in users}
+            asked = json.dumps(list(found))
+            wanted = {"users": asked, "kinds": json.dumps(list(kinds)), "most": limit}
+            for user, seq, item, moment, value, kind in connection.execute(_HISTORIES[backend], wanted):
+                found[user][0].append(PastEvent(seq, item, moment, value, sys.intern(kind)))
+            for user, attributes in connection.execute(_ATTRIBUTES[backend], {"users": asked}):
+                found[user][1].update(json.loads(attributes))
+            return found
 
         return self._read(ask)
 
@@ -137,6 +153,13 @@ class Store:
         question = select(COUNTS.c.item_id, COUNTS.c.events, COUNTS.c.heat)
         return [(item, events, heat) for item, events, heat in self._read(lambda connection: connection.execute(question).all())]
 
+    def counts_until(self, seq: int) -> dict[str, int]:
+        """Events per item up to an event of the feed, of the kinds that count."""
+        kinds = (self.setting("heat") or {}).get("kinds", [])
+        mine = (EVENTS.c.seq <= seq) & EVENTS.c.kind.in_(kinds)
+        question = select(EVENTS.c.item_id, func.count()).where(mine).group_by(EVENTS.c.item_id)
+        return {row[0]: row[1] for row in self._read(lambda connection: connection.execute(question).all())}
+
     def items(self, *, after: int = 0) -> list[dict[str, Any]]:
         """Items written through the API whose `number` is above `after`, in its order, deleted ones included."""
         found = self.rows(select(ITEMS).where(ITEMS.c.number > after).order_by(ITEMS.c.number))
@@ -150,6 +173,10 @@ class Store:
         """A value that was kept by name, None without one."""
         row = self.row(select(SETTINGS.c.value).where(SETTINGS.c.name == name))
         return None if row is None else json.loads(row["value"])
+
+    def revision(self) -> int:
+        """Moves with every change but those of events, lists and single people."""
+        return int(self.setting("revision") or 0)
 
     def keys(self) -> list[dict[str, Any]]:
         """All API keys, oldest first, with the hashes of their secrets."""
@@ -167,6 +194,7 @@ class Store:
             "attributes": None if person is None else json.loads(person["attributes"]),
             "events": self.rows(select(EVENTS).where(EVENTS.c.user_id == user).order_by(EVENTS.c.seq)),
             "lists": [read_list(row) for row in self.rows(lists)],
+            "exposures": self.rows(select(EXPOSURES).where(EXPOSURES.c.unit == user).order_by(EXPOSURES.c.first)),
         }
 
     def _read(self, ask: Callable[[Connection], Result]) -> Result:
@@ -175,6 +203,12 @@ class Store:
                 return ask(connection)
         except (DBAPIError, PoolTimeout) as error:
             raise StoreUnavailableError(_reason(error)) from error
+
+
+def exists(url: str) -> bool:
+    """Whether there is a store at an address: for SQLite, which would make one, whether the file is there."""
+    address = make_url(url)
+    return address.get_backend_name() != "sqlite" or Path(address.database or "").is_file()
 
 
 def read_list(row: dict[str, Any]) -> dict[str, Any]:

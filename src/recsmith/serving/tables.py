@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import BigInteger, Column, Connection, Float, Index, Integer, MetaData, String, Table, Text, inspect, select
+from sqlalchemy import BigInteger, Column, Connection, Float, Index, Integer, MetaData, String, Table, Text, inspect, select, text
 
 from recsmith.errors import ArtifactError
 
@@ -24,6 +24,7 @@ EVENTS = Table(
     Column("list_id", String(64)),
     Column("received", Float, nullable=False),
     Index("events_of_user", "user_id", "seq"),
+    Index("events_of_list", "list_id", sqlite_where=text("list_id IS NOT NULL"), postgresql_where=text("list_id IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 """The feed: everything derived is rebuilt from it in the order of `seq`, which never goes back and is never used twice."""
@@ -72,8 +73,31 @@ LISTS = Table(
     Column("experiment", Text),
     Column("time", Float, nullable=False),
     Index("lists_of_user", "user_id"),
+    Index("lists_by_time", "time"),
 )
 """What was shown: items best first and the probability with which each was chosen for its place, as JSON lists."""
+
+EXPERIMENTS = Table(
+    "experiments",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("definition", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("stopped", Float),
+)
+"""Experiments as JSON; a definition is never changed, and its name never used again."""
+
+EXPOSURES = Table(
+    "exposures",
+    METADATA,
+    Column("experiment", String(64), primary_key=True),
+    Column("unit", String(256), primary_key=True),
+    Column("arm", String(64), primary_key=True),
+    Column("first", Float, nullable=False),
+    Column("lists", Integer, nullable=False),
+    Index("exposures_of_unit", "unit"),
+)
+"""Who was assigned to which arm and was shown it: when first, and in how many lists."""
 
 KEYS = Table(
     "keys",
@@ -108,7 +132,14 @@ def _first_tables(connection: Connection) -> None:
     METADATA.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_tables,)
+def _experiments(connection: Connection) -> None:
+    """Tables of experiments, and the way from a list to the events that name it."""
+    METADATA.create_all(connection, tables=[EXPERIMENTS, EXPOSURES])
+    for index in (*LISTS.indexes, *EVENTS.indexes):
+        index.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_tables, _experiments)
 """Step n leads from version n to n + 1. A step is never changed once it was released; a change of the tables is a new step."""
 
 

@@ -50,7 +50,7 @@ class GroupWriter:
         most_waiting: int = 20_000,
         list_delay: float = 0.1,
     ) -> None:
-        """`list_delay`: seconds that served lists may wait for a commit of something that is acknowledged."""
+        """`list_delay`: seconds for which served lists are gathered before they are written down together."""
         self._store = store
         self._heat = heat
         self._applied = applied
@@ -58,8 +58,8 @@ class GroupWriter:
         self._most_events = most_events
         self._most_waiting = most_waiting
         self._list_delay = list_delay
-        self._queue: queue.SimpleQueue[_Work | Mapping[str, Any] | None] = queue.SimpleQueue()
-        self._lists: list[Mapping[str, Any]] = []
+        self._queue: queue.SimpleQueue[_Work | list[Mapping[str, Any]] | None] = queue.SimpleQueue()
+        self._gathered: list[Mapping[str, Any]] = []
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="recsmith-writer", daemon=True)
         self.available = True
@@ -80,10 +80,12 @@ class GroupWriter:
 
     def add_list(self, row: Mapping[str, Any]) -> None:
         """Write down a served list soon; nobody waits for it."""
-        if self._queue.qsize() > self._most_waiting:
+        if self._queue.qsize() > self._most_waiting or len(self._gathered) >= self._most_waiting:
             self.lost_lists += 1
-        else:
-            self._queue.put(row)
+            return
+        if not self._gathered:
+            self._loop.call_later(self._list_delay, self._hand_over_lists)
+        self._gathered.append(row)
 
     @property
     def waiting(self) -> int:
@@ -92,12 +94,19 @@ class GroupWriter:
 
     async def close(self) -> None:
         """Write what waits, then stop."""
+        self._hand_over_lists()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+
+    def _hand_over_lists(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _submit(self, work: _Work) -> asyncio.Future[Any]:
         if self._queue.qsize() > self._most_waiting:
             raise self._away("too many writes are waiting")
+        self._hand_over_lists()  # what was shown before a change is written before it: who is forgotten then leaves nothing behind
         self._queue.put(work)
         return work.future
 
@@ -110,44 +119,40 @@ class GroupWriter:
     def _run(self) -> None:
         going = True
         while going:
-            group, going = self._next_group()
-            if group or self._lists:
-                self._commit(group)
+            group, lists, going = self._next_group()
+            if group or lists:
+                self._commit(group, lists)
 
-    def _next_group(self) -> tuple[list[_Work], bool]:
-        """What is committed together: waits for work, or for `list_delay` when there are only lists. False at the end."""
+    def _next_group(self) -> tuple[list[_Work], list[Mapping[str, Any]], bool]:
+        """What is committed together: waits for the first, takes what is there. False at the end."""
         group: list[_Work] = []
+        lists: list[Mapping[str, Any]] = []
         events = 0
-        while True:
+        while events < self._most_events and len(group) + len(lists) < self._most_events:
             try:
-                if group or len(self._lists) >= self._most_events:
-                    entry = self._queue.get_nowait()
-                else:
-                    entry = self._queue.get(timeout=self._list_delay if self._lists else None)
+                entry = self._queue.get(block=not group and not lists)
             except queue.Empty:
-                return group, True
+                break
             if entry is None:
-                return group, False
-            if not isinstance(entry, _Work):
-                self._lists.append(entry)
+                return group, lists, False
+            if isinstance(entry, list):
+                lists += entry
                 continue
             group.append(entry)
             events += len(entry.events)
-            if events >= self._most_events or len(group) >= self._most_events:
-                return group, True
+        return group, lists, True
 
-    def _commit(self, group: list[_Work]) -> None:
-        lists, self._lists = self._lists, []
+    def _commit(self, group: list[_Work], lists: list[Mapping[str, Any]]) -> None:
         events = [event for work in group for event in work.events]
         new: dict[str, int] = {}
         try:
             with self._store.transaction() as connection:
                 if events:
                     new = add_events(connection, events, self._heat)
+                add_lists(connection, lists)  # before the changes: who is forgotten leaves nothing behind
                 for work in group:
                     if work.change is not None:
                         self._change(connection, work)
-                add_lists(connection, lists)
         except StoreUnavailableError as error:
             self.available = False
             self.lost_lists += len(lists)

@@ -3,6 +3,7 @@
 from recsmith.training.batches import TrainingRows, batches, to_batch, training_rows
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import train, update
+from recsmith.training.negatives import NegativesConfig, learner_of
 from recsmith.training.result import CurveRow, TrainingResult
 from recsmith.training.run import Message
 from recsmith.training.start import StartConfig, start_items
@@ -10,11 +11,13 @@ from recsmith.training.start import StartConfig, start_items
 __all__ = [
     "CurveRow",
     "Message",
+    "NegativesConfig",
     "StartConfig",
     "TrainingConfig",
     "TrainingResult",
     "TrainingRows",
     "batches",
+    "learner_of",
     "start_items",
     "to_batch",
     "train",

@@ -21,9 +21,15 @@ class TrainingRows:
     histories: Histories
     users: np.ndarray | None
     """User index of each row, int64 `[row]`."""
+    enters: np.ndarray | None = None
+    """Epoch from which each event takes part, int64 `[event]`; None: all from the start."""
 
     def __len__(self) -> int:
         return len(self.histories)
+
+    def in_epoch(self, epoch: int) -> Histories:
+        """The rows with the events that take part in an epoch; there are as many rows in every epoch."""
+        return self.histories if self.enters is None else self.histories.where(self.enters <= epoch)
 
 
 def to_batch(histories: Histories, *, users: np.ndarray | None = None, device: torch.device | str = "cpu") -> HistoryBatch:
@@ -46,6 +52,7 @@ def training_rows(
     max_history: int,
     long_histories: Literal["windows", "last"] = "windows",
     users: np.ndarray | None = None,
+    enters: np.ndarray | None = None,
 ) -> TrainingRows:
     """The rows to train on: at most `max_history` inputs and the target of the last; empty rows are left out.
 
@@ -62,7 +69,9 @@ def training_rows(
         None if histories.times is None else histories.times[index],
         None if histories.weights is None else histories.weights[index],
     )
-    return TrainingRows(pieces, None if users is None else np.asarray(users, dtype=np.int64)[rows])
+    return TrainingRows(
+        pieces, None if users is None else np.asarray(users, dtype=np.int64)[rows], None if enters is None else enters[index]
+    )
 
 
 def _pieces(histories: Histories, max_history: int, long_histories: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,7 +98,8 @@ def batches(
 ) -> Iterator[HistoryBatch]:
     """The batches of one epoch from number `first` on; the order depends on `seed` and `epoch` alone, so it can be resumed."""
     order = generator(seed, "order", epoch).permutation(len(rows))
+    histories = rows.in_epoch(epoch)
     for start in range(first * batch_size, len(rows), batch_size):
         chosen = order[start : start + batch_size]
         users = None if rows.users is None else rows.users[chosen]
-        yield to_batch(rows.histories.take(chosen), users=users, device=device)
+        yield to_batch(histories.take(chosen), users=users, device=device)

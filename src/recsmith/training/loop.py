@@ -35,10 +35,12 @@ def train(
     message: Message | None = None,
     seed: int | None = None,
     start_counts: bool = False,
+    enters: np.ndarray | None = None,
 ) -> TrainingResult:
     """Train `model` (a `Differentiable`) on `histories` (row = user) and leave it with the best weights, in evaluation mode.
 
-    `users` int64 `[row]` is handed to the model beside the rows. `validate` is called with the model in evaluation mode;
+    `users` int64 `[row]` is handed to the model beside the rows; `enters` int64 `[event]` is the epoch, from 0, from which an event takes
+    part (a curriculum). `validate` is called with the model in evaluation mode;
     its figure `config.validation_metric` chooses the best weights; without it the last weights stay. With a
     `checkpoint_folder` the training is saved there every `config.checkpoint_every` seconds, and a call with the same model,
     data, settings and seed continues from what stands there, to the same result. Ctrl-C ends after the current step: the
@@ -49,7 +51,7 @@ def train(
     loss is no longer finite, `ArtifactError` for a checkpoint that is damaged or of another training, `StorageError` when a
     checkpoint cannot be written.
     """
-    rows = training_rows(histories, max_history=config.max_history, long_histories=config.long_histories, users=users)
+    rows = training_rows(histories, max_history=config.max_history, long_histories=config.long_histories, users=users, enters=enters)
     if not len(rows):
         raise DataError("there are no training events: every history is empty; check the split and the filters of the data")
     runtime = Runtime.choose(config.device, config.precision)

@@ -253,6 +253,8 @@ class Run:
         own = getattr(model, "config", None)
         shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
         data = hashlib.sha256(self.rows.histories.values.tobytes() + self.rows.histories.offsets.tobytes())
+        if self.rows.enters is not None:
+            data.update(self.rows.enters.tobytes())
         return {
             "model": f"{type(model).__name__} {own.model_dump_json() if own is not None else ''} {json.dumps(shapes)}",
             "settings": self.config.model_dump_json(exclude=_FREE_SETTINGS),

@@ -14,7 +14,7 @@ import pytest
 from recsmith.data.world import World, world
 from recsmith.data.world.slates import logging_weights, make_slates
 from recsmith.errors import ConfigError, DataError, UserError
-from recsmith.serving.experiments import Exploration, LoggedActions, doubly_robust, explore, ips, propensities, snips
+from recsmith.serving.experiments import Exploration, LoggedActions, doubly_robust, explore, first_place, ips, propensities, snips
 
 ITEMS, SCORES = np.array([7, 3, 9, 1]), np.array([2.0, 1.5, 1.5, -1.0])
 SETTINGS = [
@@ -41,6 +41,13 @@ def test_the_probabilities_of_all_lists_sum_to_one_and_are_those_of_the_draws(se
     assert all(draw.slate_propensity == pytest.approx(exact[tuple(draw.items.tolist())]) for draw in draws[:50])
     if settings.share < 1:
         assert np.mean([draw.explored for draw in draws]) == pytest.approx(settings.share, abs=0.04)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_the_first_place_has_the_probability_of_lists_that_begin_with_it(settings: Exploration) -> None:
+    alone = [propensities(ITEMS, SCORES, ITEMS[[place]], settings)[0] for place in range(len(ITEMS))]
+    np.testing.assert_allclose(first_place(SCORES, settings), alone, atol=1e-12)
+    assert sum(alone) == pytest.approx(1)
 
 
 def test_what_the_policy_never_shows_has_probability_zero() -> None:

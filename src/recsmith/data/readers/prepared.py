@@ -10,6 +10,7 @@ import polars as pl
 from recsmith.data.catalogue import Catalogue
 from recsmith.data.dataset import Dataset
 from recsmith.data.prepared import is_prepared, read_manifest
+from recsmith.data.written import WrittenEvents
 from recsmith.errors import UserError
 
 
@@ -29,13 +30,14 @@ class PreparedReader:
         def table(name: str) -> pl.DataFrame | None:
             return pl.read_parquet(path / f"{name}.parquet") if f"{name}.parquet" in manifest["files"] else None
 
-        interactions, catalogue = table("interactions"), table("catalogue")
+        interactions, catalogue, written = table("interactions"), table("catalogue"), table("written")
         assert interactions is not None
         dataset = Dataset(
             interactions,
             None if catalogue is None else Catalogue(catalogue, manifest["kinds"]),
             table("users"),
             table("reviews"),
+            None if written is None else WrittenEvents(written, manifest["written"]),
             name=manifest["name"],
             source={**manifest["source"], "prepared": str(path)},
         )

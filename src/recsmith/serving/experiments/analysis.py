@@ -10,9 +10,9 @@ from typing import Any, Literal
 from recsmith.errors import UserError
 from recsmith.serving.experiments.assignment import Experiment
 from recsmith.serving.experiments.fixed_horizon import Difference, fixed_horizon_test
-from recsmith.serving.experiments.moments import Moments, moments
 from recsmith.serving.experiments.sample_ratio import SampleRatio, sample_ratio_test
 from recsmith.serving.experiments.sequential import LEAST_UNITS, carried, sequential_test
+from recsmith.serving.experiments.summaries import Moments, moments
 from recsmith.serving.experiments.tables import UnitTable
 
 Verdict = Literal["higher", "lower", "not yet", "not to be trusted"]

@@ -22,7 +22,7 @@ class Exploration(Config):
     """Share of answers that explore; the others show the best k."""
     epsilon: float = Field(0.1, ge=0, le=1)
     """Probability, at each place, of a uniform draw from the candidates left (`kind = "epsilon"`)."""
-    temperature: float = Field(1.0, gt=0, lt=math.inf)
+    temperature: float = Field(1.0, ge=1e-6, le=1e6)
     """Unit of scores over which the odds fall by a factor of e (`kind = "softmax"`)."""
     candidates: int = Field(100, ge=1, le=10_000)
     """The best so many items may be shown; no other ever is, and estimates hold for policies that keep to them."""
@@ -69,6 +69,24 @@ def propensities(items: np.ndarray, scores: np.ndarray, shown: np.ndarray, setti
     result = np.zeros(len(shown))
     result[: len(possible)] = _conditional(scores, possible, settings)
     return result
+
+
+def first_place(scores: np.ndarray, settings: Exploration) -> np.ndarray:
+    """Probability of each of the candidates with `scores` `[n]`, best first, at the first place, float64 `[n]`; 0 behind the pool."""
+    pool = np.asarray(scores, dtype=np.float64)[: settings.candidates]
+    best = np.zeros(len(scores))
+    best[:1] = 1.0
+    if settings.kind == "none" or not len(pool):
+        return best
+    explored = np.zeros(len(scores))
+    if settings.kind == "epsilon":
+        explored[: len(pool)] = settings.epsilon / len(pool)
+        explored[0] += 1 - settings.epsilon
+    else:
+        weights = np.exp((pool - pool.max()) / settings.temperature)
+        explored[: len(pool)] = weights / weights.sum()
+    mixed: np.ndarray = settings.share * explored + (1 - settings.share) * best
+    return mixed
 
 
 def _pool(items: np.ndarray, scores: np.ndarray, k: int, settings: Exploration) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 from scipy.stats import t as student
 
 from recsmith.errors import UserError
-from recsmith.serving.experiments.moments import Moments
+from recsmith.serving.experiments.summaries import Moments
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsmith.errors import UserError
 from recsmith.serving.experiments.fixed_horizon import Difference, check_alpha
-from recsmith.serving.experiments.moments import Moments
+from recsmith.serving.experiments.summaries import Moments
 
 Numbers = Any
 """A number, or an array with one per look."""

@@ -44,6 +44,6 @@ async def _add(server: Server, bodies: Sequence[EventBody]) -> dict[str, Any]:
         )
         for body in bodies
     ]
-    new = await server.writer.add_events(events)
+    new = await server.add_events(events)
     server.metrics.events.inc(len(new))
     return {"accepted": len(new), "duplicates": len(events) - len(new)}

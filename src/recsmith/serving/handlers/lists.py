@@ -20,7 +20,7 @@ async def recommend(server: Server, call: Call) -> dict[str, Any]:
     """Items for a person, from everything known about them up to this moment."""
     query, user = call.query, call.path["user_id"]
     served = await server.recommend(user, query.k, include_seen=query.include_seen, deadline_ms=query.deadline_ms)
-    return _document(server, served, user)
+    return list_document(server, served, user)
 
 
 async def recommend_session(server: Server, call: Call) -> dict[str, Any]:
@@ -34,8 +34,9 @@ async def recommend_session(server: Server, call: Call) -> dict[str, Any]:
         deny=body.deny,
         person=Person(body.region, body.age),
         deadline_ms=body.deadline_ms,
+        session_id=body.session_id,
     )
-    return _document(server, served, None)
+    return list_document(server, served, body.session_id)
 
 
 async def similar(server: Server, call: Call) -> dict[str, Any]:
@@ -43,7 +44,7 @@ async def similar(server: Server, call: Call) -> dict[str, Any]:
     item = call.path["item_id"]
     server.require_item(item)
     served = await server.recommend_session([item], call.query.k, deadline_ms=call.query.deadline_ms)
-    return _document(server, served, None)
+    return list_document(server, served, None)
 
 
 async def why(server: Server, call: Call) -> dict[str, Any]:
@@ -56,7 +57,7 @@ async def why(server: Server, call: Call) -> dict[str, Any]:
 async def popular(server: Server, call: Call) -> dict[str, Any]:
     """The items with the most events, in training and since."""
     generation = server.generation
-    return {"items": _places(server.ranked(generation.popularity, call.query.k))}
+    return {"items": places(server.ranked(generation.popularity, call.query.k))}
 
 
 async def trending(server: Server, call: Call) -> dict[str, Any]:
@@ -68,7 +69,7 @@ async def trending(server: Server, call: Call) -> dict[str, Any]:
         if index >= 0 and warmth > 0:
             heat[index] = warmth
     now = server.heat.weight(time.time())
-    return {"items": _places(server.ranked((heat / now).astype(np.float32), call.query.k))}
+    return {"items": places(server.ranked((heat / now).astype(np.float32), call.query.k))}
 
 
 async def shown_list(server: Server, call: Call) -> dict[str, Any]:
@@ -77,16 +78,19 @@ async def shown_list(server: Server, call: Call) -> dict[str, Any]:
     return read_list(row)
 
 
-def _document(server: Server, served: Served, user: str | None) -> dict[str, Any]:
+def list_document(server: Server, served: Served, user: str | None) -> dict[str, Any]:
+    """A list as it goes out, written down as served."""
     return {
         "list_id": server.record(served, user),
         "model": served.model,
         "source": served.source,
         "degraded": list(served.degraded),
-        "items": _places(served),
+        "experiments": {} if served.shown is None else served.shown.arms,
+        "items": places(served),
     }
 
 
-def _places(served: Served) -> list[dict[str, Any]]:
+def places(served: Served) -> list[dict[str, Any]]:
+    """The places of a list."""
     rows = zip(served.items, served.scores, served.titles, strict=True)
     return [{"item_id": item, "rank": rank, "score": score, "title": title} for rank, (item, score, title) in enumerate(rows, start=1)]

@@ -21,11 +21,12 @@ async def live(server: Server, call: Call) -> dict[str, Any]:
 async def ready(server: Server, call: Call) -> dict[str, Any]:
     """A model is in service; degraded while the store is away."""
     available = await server.store_available()
-    return {
-        "status": "ready" if available else "degraded",
+    facts = {
+        "status": "ready" if available and server.shares_well else "degraded",
         "model": server.generation.name,
         "store": "available" if available else "unavailable",
     }
+    return facts if server.follower is None else {**facts, "sharing": server.sharing.way}
 
 
 async def openapi(server: Server, call: Call) -> Reply:

@@ -60,7 +60,7 @@ async def export_user(server: Server, call: Call) -> dict[str, Any]:
     """Everything that is held about a person."""
     user = call.path["user_id"]
     held = await server.ask(lambda store: store.about(user))
-    await server.change(call, "export user", _name(user), lambda connection: None)
+    await server.change(call, "export user", _name(user), lambda connection: None, shared=False)
     return {"user_id": user, **held, "run_history": server.run_history(user), "note": NOTE}
 
 
@@ -77,9 +77,9 @@ async def forget_user(server: Server, call: Call) -> dict[str, Any]:
 
 
 async def _write(server: Server, call: Call, users: list[dict[str, Any]], *, target: str | None) -> None:
-    await server.change(call, "write users", target, lambda connection: changes.put_users(connection, users, now=time.time()))
-    for user in users:
-        server.histories.forget(user["user_id"])
+    now = time.time()
+    await server.change(call, "write users", target, lambda connection: changes.put_users(connection, users, now=now), shared=False)
+    await server.people_changed([user["user_id"] for user in users])
 
 
 def _name(user: str) -> str:

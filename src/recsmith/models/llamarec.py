@@ -1,0 +1,85 @@
+"""LlamaRec: a retriever proposes, and a tuned language model chooses among lettered candidates in one reading (Yue et al., 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from recsmith.models.retriever import closed_form_retriever
+from recsmith.nn.shortlist import best_outside
+from recsmith.protocols import HistoryBatch
+from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, row_of
+from recsmith.tuning_language.tasks import Case
+from recsmith.tuning_language.wording import LETTERS
+
+
+class LlamarecConfig(CandidateConfig):
+    """Settings of `Llamarec`."""
+
+    tasks: str = "llamarec"
+    """Task set: a name that comes with the library, or the path of a .toml file."""
+    candidates: int = Field(20, ge=2, le=len(LETTERS))
+    """Items that are judged; those behind keep the retriever's order."""
+
+
+class Llamarec(CandidateModel):
+    """Ranks by the logits of the candidates' letters after one prompt, so that nothing is generated (the paper's verbaliser).
+
+    Paper: "LlamaRec: two-stage recommendation using large language models for ranking" (PGAI workshop at CIKM 2023).
+
+    Deviations: a retriever that learns in closed form instead of LRURec; in training the target takes a random place among the candidates
+    where the retriever did not propose it, and candidates are shuffled, so that letters mean nothing.
+    """
+
+    Config: ClassVar[type[LlamarecConfig]] = LlamarecConfig
+
+    def __init__(self, config: LlamarecConfig, *, items: int) -> None:
+        super().__init__(config, items=items, retriever=closed_form_retriever(config.retriever, config.retriever_settings, items=items))
+
+    def extra_words(self) -> list[str]:
+        """The letters."""
+        return [f" {letter}" for letter in LETTERS] * 10 + [f" ({letter})" for letter in LETTERS] * 10
+
+    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
+        """Cross-entropy of the letter of what came next."""
+        batch = batch.known()
+        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+        pairs = [self.wording.pair(self.template, case) for case in self._draw(batch, random)]
+        if not pairs:
+            return next(one for one in self.network.parameters() if one.requires_grad).sum() * 0.0
+        return self.network.loss(pairs)
+
+    def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[Tensor]:
+        """Log-probability of each candidate's letter."""
+        letters = [self.network.tokens(letter) for letter in LETTERS[: max(map(len, candidates))]]
+        cases = [self._case(row.items.tolist(), chosen, "") for row, chosen in zip(histories, candidates, strict=True)]
+        questions = [self.wording.tokens(self.template.input, case) for case in cases]
+        with torch.no_grad():
+            scores = torch.cat([self.network.choose(questions[start : start + 128], letters) for start in range(0, len(questions), 128)])
+        return [row[: len(chosen)] for row, chosen in zip(scores, candidates, strict=True)]
+
+    def _draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
+        offsets = batch.offsets.cpu().numpy()
+        rows = np.repeat(np.arange(len(batch)), np.diff(offsets))
+        later = np.flatnonzero(np.arange(len(rows)) > offsets[:-1][rows])
+        if not len(later):
+            return
+        for event in random.choice(later, max(1, round(self.config.examples * len(batch)))).tolist():
+            before, target = row_of(batch, int(rows[event]), before=event), int(batch.items[event])
+            with torch.no_grad():
+                scores = self.retriever.score(before)  # type: ignore[operator]
+            chosen = best_outside(scores, [before.items], min(self.config.candidates, self.items))[0]
+            if not chosen:
+                continue
+            if target not in chosen:
+                chosen[int(random.integers(len(chosen)))] = target
+            chosen = random.permutation(chosen).tolist()
+            yield self._case(before.items.tolist(), chosen, LETTERS[chosen.index(target)])
+
+    def _case(self, history: Sequence[int], candidates: Sequence[int], answer: str) -> Case:
+        return Case(history=history[-self.config.told_history :], candidates=candidates, words={"answer": answer})

@@ -1,0 +1,173 @@
+"""`CandidateModel`: a retriever proposes, a tuned language model judges; what TALLRec and LlamaRec share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recsmith.config import Config
+from recsmith.data import Histories, ItemCodes
+from recsmith.errors import DataError
+from recsmith.language.untrusted import plain_line
+from recsmith.nn.shortlist import best_outside, squeezed
+from recsmith.nn.text_table import TextTable
+from recsmith.protocols import HistoryBatch
+from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig
+from recsmith.tuning_language.tasks import load_tasks
+from recsmith.tuning_language.tuner import TunerConfig, learning
+from recsmith.tuning_language.wording import Wording
+
+
+class TitleConfig(Config):
+    """What models that speak of items by title have in common."""
+
+    network: NetworkConfig = NetworkConfig()
+    """The language model: a small one of one's own, or a folder."""
+    tuner: TunerConfig = TunerConfig(method="lora", rank=16, scale=32.0)
+    """What of it learns once it can read."""
+    tasks: str
+    """Task set: a name that comes with the library, or the path of a .toml file."""
+    pretrain_steps: int = Field(300, ge=0)
+    """Own model: optimiser steps on item texts and told histories, before tuning; a folder's model is not pretrained."""
+    pretrain_learning_rate: float = Field(3e-3, gt=0)
+    """Own model: first step size of that."""
+    told_history: int = Field(10, ge=1)
+    """Most recent items that a question tells."""
+    max_title: int = Field(20, ge=2)
+    """Tokens of an item's words, at most."""
+    examples: float = Field(1.0, gt=0)
+    """Examples per history of a batch."""
+
+
+class TitleModel(nn.Module):
+    """A language model that knows items by their titles: made and taught to read on item texts and training histories, then tuned."""
+
+    reads: ClassVar[tuple[str, ...]] = ("texts",)
+    learns: ClassVar[Literal["gradient"]] = "gradient"
+    answers: ClassVar[Literal["scores"]] = "scores"
+
+    def __init__(self, config: Any, *, items: int) -> None:
+        super().__init__()
+        self.config, self.items = config, items
+        self.task_set = load_tasks(config.tasks)
+        self.template = self.task_set.template[0]
+        self.network = LanguageNetwork(config.network, config.tuner)
+        self.table = TextTable()
+        self._spoken: Wording | None = None
+        self._loaded = False
+
+    def read(self, texts: Sequence[str]) -> None:
+        """The items' own words, one text per item; stored with the weights."""
+        if len(texts) != self.items:
+            raise ValueError(f"{self.items} items have {len(texts)} texts")
+        self.table, self._spoken = TextTable([plain_line(text) for text in texts]), None
+
+    def observe(self, histories: Histories) -> None:
+        """Make the language model, let it read item texts and training histories, and put in what is tuned; a loaded one stays as it is."""
+        self._require_texts()
+        if self._loaded:
+            return
+        self.network.make([*self.task_set.words(), *self.extra_words(), *self.table.texts], tune=False)
+        self._spoken = None
+        if self.config.network.folder is None and self.config.pretrain_steps:
+            self._pretrain(histories)
+        self.network.tune()
+
+    def extra_words(self) -> list[str]:
+        """Answers that the tokenizer should know."""
+        return []
+
+    @property
+    def wording(self) -> Wording:
+        """Templates → tokens of the network."""
+        self._require_texts()
+        if self._spoken is None:
+            nothing = ItemCodes(np.zeros((self.items, 0), dtype=np.int64), ())
+            self._spoken = Wording(self.network, nothing, people=0, titles=self.table.texts, max_title=self.config.max_title)
+        return self._spoken
+
+    def figures(self) -> dict[str, Any]:
+        """Which language model it is and how much of it learns."""
+        kind = self.config.network.folder or f"own {self.config.network.kind}, pretrained for {self.config.pretrain_steps} steps"
+        return {
+            "backend": f"{kind}, {sum(one.numel() for one in self.network.parameters()):,} weights",
+            "tuned": self.config.tuner.method,
+            "weights that learn": sum(learning(self.network).values()),
+            "tasks": self.config.tasks,
+        }
+
+    def _pretrain(self, histories: Histories) -> None:
+        """Titles alone, and histories as lists of titles."""
+        rows = [[*self.wording.title(item), self.network.end] for item in range(self.items)]
+        known = [histories.row(row) for row in range(len(histories))]
+        told = [[int(item) for item in row[row >= 0][-self.config.told_history :]] for row in known]
+        rows += [self.wording._listed([self.wording.title(item) for item in row]) for row in told if row]
+        self.network.pretrain(rows, steps=self.config.pretrain_steps, learning_rate=self.config.pretrain_learning_rate)
+
+    def _require_texts(self) -> None:
+        if len(self.table) != self.items:
+            raise DataError(f"{type(self).__name__} has read no item texts; fit it on data with a catalogue that has titles")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        self._spoken, self._loaded = None, f"{prefix}network.description" in state_dict
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class CandidateConfig(TitleConfig):
+    """What rankers of candidates have in common."""
+
+    retriever: str = "item-knn"
+    """Model that proposes the candidates: one that learns in closed form, such as item-knn, ease or popularity."""
+    retriever_settings: dict[str, Any] = {}
+    """Settings of the retriever."""
+    candidates: int = Field(20, ge=2)
+    """Items that are judged; those behind keep the retriever's order."""
+
+
+class CandidateModel(TitleModel, ABC):
+    """The candidates in the order of the language model, everything else behind them in the order of the retriever.
+
+    Rows without history are answered by the retriever alone.
+    """
+
+    def __init__(self, config: Any, *, items: int, retriever: nn.Module) -> None:
+        super().__init__(config, items=items)
+        self.retriever = retriever
+
+    def observe(self, histories: Histories) -> None:
+        """Fit the retriever; then as every model of titles."""
+        self.retriever.solve(histories)  # type: ignore[operator]
+        super().observe(histories)
+
+    @abstractmethod
+    def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[Tensor]:
+        """Scores of each row's candidates, any real numbers."""
+
+    def score(self, batch: HistoryBatch) -> Tensor:
+        """`[batch, item]`."""
+        batch = batch.known()
+        scores = self.retriever.score(batch)  # type: ignore[operator]
+        places = squeezed(scores)
+        rows = [batch.items[start:stop] for start, stop in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist())]
+        candidates = best_outside(scores, rows, min(self.config.candidates, self.items))
+        known = [row for row, items in enumerate(rows) if len(items) and len(candidates[row]) > 1]
+        if not known:
+            return places
+        judged = self.judge([row_of(batch, row) for row in known], [candidates[row] for row in known])
+        for row, values in zip(known, judged, strict=True):
+            order = torch.tensor(candidates[row], device=places.device)[values.argsort(descending=True, stable=True)]
+            places[row, order] = torch.arange(len(order), 0, -1, dtype=places.dtype, device=places.device)
+        return places
+
+
+def row_of(batch: HistoryBatch, row: int, *, before: int | None = None) -> HistoryBatch:
+    """One row of a batch, up to event `before` (a place in the batch; None: all of it), as a batch."""
+    start, stop = int(batch.offsets[row]), int(batch.offsets[row + 1]) if before is None else before
+    weights = None if batch.weights is None else batch.weights[start:stop]
+    return HistoryBatch(batch.items[start:stop], batch.offsets.new_tensor([0, stop - start]), weights=weights)
