@@ -1,6 +1,6 @@
-"""The cards in `recipes/cards` as one Markdown table per data set, best test NDCG@10 first: where the README's tables come from.
+"""The cards in `recipes/cards` as one Markdown table per view of a data set, best test NDCG@10 first: where the README's tables come from.
 
-python benchmarks/cards_table.py amazon-beauty ml-latest-small
+python benchmarks/cards_table.py amazon-beauty ml-latest-small "ml-latest-small, min_rating = 4.0"
 """
 
 from __future__ import annotations
@@ -15,17 +15,23 @@ CARDS = Path(__file__).parents[1] / "recipes" / "cards"
 
 
 def main(names: list[str]) -> None:
-    for name in names or sorted({card["data"]["name"] for card in cards()}):
+    for name in names or sorted({view(card) for card in cards()}):
         print(f"\n{name}\n")
         print("| system | " + " | ".join(METRICS) + " | validation NDCG@10 | search | fit |")
         print("|---" * (len(METRICS) + 4) + "|")
         for card in sorted(cards(), key=lambda card: -card["metrics"].get("NDCG@10", 0)):
-            if card["data"]["name"] == name:
+            if view(card) == name:
                 print(row(card))
 
 
 def cards() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CARDS.glob("*.json"))]
+
+
+def view(card: dict[str, Any]) -> str:
+    """The data set and what of it was used."""
+    settings = card["data"]["source"].get("view", {})
+    return ", ".join([card["data"]["name"], *(f"{name} = {value}" for name, value in settings.items() if value)])
 
 
 def row(card: dict[str, Any]) -> str:

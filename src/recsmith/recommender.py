@@ -151,9 +151,9 @@ class Recommender:
         Returns `user_id, slot, item_id, score, log_likelihood` (slot from 1). A `SlateModel` fills slot after slot; `score` is then the
         log-probability of the item given those before it, and `log_likelihood` that of the slate (of drawing it, with
         `selection=Sampled(seed=…)`, where another seed gives another slate). Any other model answers with its top list under the same
-        rules and with its own scores; `log_likelihood` is null there, unless the list was drawn. So it is for people about whom nothing is
-        known: they get what is popular. `wanted` asks models that learned from responses for a better (1) or worse (0) one. Raises
-        `UserError` for a size outside 1 … catalogue size, and for what the model cannot do.
+        rules and with its own scores; `log_likelihood` is null there, unless the list was drawn. It is null, too, for people about whom
+        nothing is known: they get what is popular. `wanted` asks models that learned from responses for a better (1) or worse (0) one.
+        Raises `UserError` for a size outside 1 … catalogue size, and for what the model cannot do.
         """
         names, rows, known = who(self.log, users, histories)
         self._check_k(size, "size")

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import COLUMNS
 
 from recsmith.run_folder import read_run, write_run
 
@@ -193,10 +194,9 @@ def test_disk_full_while_saving_keeps_the_old_run(cli, copy: Path, shop: Path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = cli("recommend", copy, "--user", "1", "--json").json
-    columns = "user=customer_no,item=sku,time=ts"
     with monkeypatch.context() as patch:
         patch.setattr("recsmith.run_folder.save_file", full)
-        error = cli("run", "ease", "--data", shop, "--columns", columns, "--out", copy).error
+        error = cli("run", "ease", "--data", shop, "--columns", COLUMNS, "--out", copy).error
     assert re.search(r"the disk is full; what was there before is unchanged", error)
     assert cli("recommend", copy, "--user", "1", "--json").json == before
 
@@ -208,9 +208,8 @@ def test_a_file_of_lists_that_cannot_be_written(cli, popularity_run: Path, tmp_p
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(cli, shop: Path, tmp_path: Path) -> None:
-    columns = "user=customer_no,item=sku,time=ts"
     settings = ("training.epochs=100000", "training.patience=100000", "training.checkpoint_every=0", "model.dim=8", "training.device=cpu")
-    words = ["run", "sasrec", "--data", str(shop), "--columns", columns, "--out", str(tmp_path / "run")]
+    words = ["run", "sasrec", "--data", str(shop), "--columns", COLUMNS, "--out", str(tmp_path / "run")]
     words += [word for setting in settings for word in ("--set", setting)]
     code = "from recsmith.cli import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

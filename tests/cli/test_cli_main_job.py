@@ -7,8 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-
-COLUMNS = "user=customer_no,item=sku,time=ts"
+from tests.cli.conftest import COLUMNS
 
 
 def test_inspect(cli, shop: Path) -> None:

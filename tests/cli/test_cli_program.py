@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 import time
@@ -68,8 +69,6 @@ def test_version(cli) -> None:
     ],
 )
 def test_usage_errors_are_one_line(cli, words: list[str], expected: str) -> None:
-    import re
-
     assert re.search(expected, cli(*words).error)
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.cli.conftest import COLUMNS
 
 from recsmith.cli.program import execute
 from recsmith.comparison import MeasuredRun, compare_measured, compare_runs
 from recsmith.evaluation import Evaluation
 from recsmith.recommender import load
-
-COLUMNS = "user=customer_no,item=sku,time=ts"
 
 
 @pytest.fixture(scope="module")

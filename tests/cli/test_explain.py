@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import recsmith
@@ -10,8 +11,6 @@ from recsmith.data import Dataset
 
 
 def test_explain_names_events_and_refuses_what_makes_no_sense(tmp_path: Path, capsys) -> None:
-    import json
-
     recommender = recsmith.fit("item-knn", Dataset.from_world(users=60, items=30, events=500), out=tmp_path / "run")
     user, item = str(recommender.log.users.ids[0]), str(recommender.log.items.ids[4])
     assert execute(["explain", str(tmp_path / "run"), "--user", user, "--item", item, "--last", "3", "--json"]) == 0

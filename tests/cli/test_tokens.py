@@ -9,12 +9,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.cli.conftest import COLUMNS
 
 from recsmith.artifacts import update_file
 from recsmith.cli.program import execute
 from recsmith.run_folder import RUN, read_run, write_run
 
-COLUMNS = "user=customer_no,item=sku,time=ts"
 SMALL = {
     "training.epochs": 1,
     "encoder.name": '"tfidf"',

@@ -141,6 +141,13 @@ def test_a_quota_that_cannot_be_met_is_met_as_far_as_it_goes() -> None:
     assert (items >= 0).all()
 
 
+def test_a_pin_stands_behind_slots_for_which_nothing_was_left() -> None:
+    rules = BoundRules(ITEMS, caps=(Cap(1, Histories.from_rows([[]] + [[0]] * (ITEMS - 1))),), pins={3: 0})
+    slate = fill_slates(Chain(), rows(1), 4, rules=rules)
+    assert slate.items[0, 1:].tolist() == [0, -1, -1]
+    assert slate.items[0, 0] > 0
+
+
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="Chain does not learn from responses, so it cannot be asked for one; leave `wanted` out"):
         fill_slates(Chain(), rows(1), 2, wanted=1.0)

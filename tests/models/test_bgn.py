@@ -16,7 +16,7 @@ class TestBgn(BasketModelTests):
     model_class = Bgn
     config = BgnConfig.parse(SMALL)
     sequential = True
-    steps = 250
+    steps = 140
 
 
 def test_bundles_are_drawn_in_every_order_and_never_beyond_their_size() -> None:

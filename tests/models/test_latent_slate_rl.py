@@ -43,7 +43,7 @@ def test_the_agent_finds_the_slates_that_are_clicked() -> None:
     batch = to_batch(Histories(rows.values, rows.offsets, (torch.arange(64 * 12) // 3).double().numpy(), clicks))
     model = LatentSlateRl(LatentSlateRlConfig.parse({**SMALL, "gap": 0, "negatives": 0, "dropout": 0.0, "discount": 0.3}), items=12)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for step in range(280):
+    for step in range(200):
         optimizer.zero_grad()
         model.loss(batch, step).backward()
         optimizer.step()

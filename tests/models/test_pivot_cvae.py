@@ -13,7 +13,7 @@ class TestPivotCvae(SlateModelTests):
     model_class = PivotCvae
     config = PivotCvaeConfig.parse({**SMALL, "pivots": "sampled"})
     sequential = True
-    steps = 250
+    steps = 140
 
 
 @torch.no_grad()

@@ -86,7 +86,7 @@ class ServerProcess:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs `first` and `second` of one data set, and `codes`, a model that generates codes."""
+    """A folder with the runs `first` (SASRec) and `second` (item-kNN) of one data set."""
     folder = tmp_path_factory.mktemp("runs")
     data = Dataset.from_world(users=200, items=100, events=2500)
     fit("sasrec", data, out=folder / "first", settings=TINY)

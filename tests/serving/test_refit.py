@@ -29,7 +29,6 @@ from recsmith.serving.making import Ingredients, make_generation
 from recsmith.serving.process import prepare
 from recsmith.serving.refits import Refits
 from recsmith.serving.refitting import refit
-from recsmith.serving.server import Server
 from recsmith.serving.store import PastEvent, Store
 
 KINDS = ("view", "purchase")
@@ -106,6 +105,10 @@ def test_an_update_goes_on_and_the_server_adds_only_what_came_after(base: Recomm
 def test_the_command(base: Recommender, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = base.save(tmp_path / "shop")
     url = f"sqlite:///{tmp_path / 'state.db'}"
+    missing = tmp_path / "misspelt.db"
+    assert execute(["refit", str(run), "--store", f"sqlite:///{missing}", "--out", str(tmp_path / "next")]) == 2
+    assert "misspelt.db`; give the URL that the server was started with" in capsys.readouterr().err
+    assert not missing.exists()
     assert execute(["refit", str(run), "--store", url, "--out", str(tmp_path / "next")]) == 2
     assert "no events that the run has not learned from" in capsys.readouterr().err
     assert not (tmp_path / "next").exists()
@@ -162,7 +165,7 @@ def test_the_schedule_fits_when_there_is_enough_and_tidies_up(base: Recommender,
     monkeypatch.setattr(Refits, "_fit", fit_here)
 
     async def work() -> None:
-        server = Server.start(prepared.config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        server = prepared.start()
         now = time.time()
         await server.writer.add_events([NewEvent("1", "new one", items[0], "view", now, 1.0, None, now)])
         await asyncio.sleep(0.3)
@@ -183,9 +186,12 @@ def test_the_schedule_fits_when_there_is_enough_and_tidies_up(base: Recommender,
 
 
 def _child(client: Client) -> int:
-    while (process := client.refit_status()["process"]) is None:
+    for _ in range(1000):
+        process = client.refit_status()["process"]
+        if process is not None:
+            return int(process)
         time.sleep(0.01)
-    return int(process)
+    raise AssertionError(client.refit_status())
 
 
 def _ended(client: Client) -> dict[str, Any]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from pathlib import Path
 
 import pytest
 
+from recsmith.data import Dataset
+from recsmith.fitting import fit
 from recsmith.recommender import load
+from recsmith.serving.bodies import ListQuery
+from recsmith.serving.calls import Call
 from recsmith.serving.client import Client, ClientError
+from recsmith.serving.config import ServerConfig
+from recsmith.serving.generation import Slate
+from recsmith.serving.handlers import lists
+from recsmith.serving.process import prepare
+from recsmith.serving.slates import slate_for_person
 
 
 def names(answer: dict) -> list[str]:
@@ -40,6 +50,35 @@ def test_allow_deny_and_include_seen(client: Client) -> None:
     answer = client.recommend_session(some[:1], k=10, allow=some, deny=some[1:2])
     assert set(names(answer)) == set(some[2:])
     assert set(names(client.recommend_session(some[:1], k=10, allow=some, include_seen=True))) == set(some)
+
+
+def test_a_task_that_repeats_items_is_served_with_them_unless_a_request_says_otherwise(tmp_path: Path) -> None:
+    fit("personal-top-frequency", Dataset.from_world(users=80, items=40, events=900), out=tmp_path / "baskets")
+    prepared = prepare(ServerConfig(store=f"sqlite:///{tmp_path / 'state.db'}"), tmp_path / "baskets", make_key=False)
+    generation, recommender = prepared.generation, prepared.generation.recommender
+    assert recommender.recipe.split.name == "next-basket"
+    user = str(recommender.log.users.ids[0])
+    expected = [str(item) for item in recommender.recommend(users=[recommender.log.users.ids[0]], k=3)["item_id"]]
+    bought = {generation.item_names[item] for item in recommender.log.histories.row(0)}
+    assert set(expected) <= bought
+
+    async def work() -> None:
+        server = prepared.start()
+        try:
+            assert (await server.recommend(user, 3)).items == expected
+            assert not bought & set((await server.recommend(user, 3, include_seen=False)).items)
+            assert (await server.recommend_session(sorted(bought), 3)).items[0] in bought
+            assert not bought & set((await server.recommend_session(sorted(bought), 3, include_seen=False)).items)
+            slate, _ = await slate_for_person(server, user, 3, Slate(), include_seen=None, deadline_ms=None)
+            assert slate.items == expected
+            missing = next(item for item in bought if item not in expected)
+            assert "history" not in (await server.why(user, missing, 3)).reasons[0].text
+            similar = await lists.similar(server, Call({"item_id": expected[0]}, ListQuery(k=40), None, None))
+            assert expected[0] not in [item["item_id"] for item in similar["items"]]
+        finally:
+            await server.close()
+
+    asyncio.run(work())
 
 
 def test_strangers_get_the_popular_items_and_the_answer_says_so(client: Client) -> None:

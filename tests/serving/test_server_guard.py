@@ -15,7 +15,6 @@ from recsmith.serving.config import ServerConfig
 from recsmith.serving.experiment_store import Clicks
 from recsmith.serving.guard import Guard, fewer_clicks
 from recsmith.serving.process import Prepared, prepare
-from recsmith.serving.server import Server
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def broken(questions: Any) -> Any:
 
 def test_the_model_before_comes_back(prepared: Prepared) -> None:
     async def work() -> None:
-        server = Server.start(prepared.config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        server = prepared.start()
         await server.activate(Call({}, None, None, None), "second")
         server.generation.answer = broken  # type: ignore[method-assign]
         for number in range(3):
@@ -49,7 +48,7 @@ def test_the_model_before_comes_back(prepared: Prepared) -> None:
 
 def test_a_few_failures_are_forgiven(prepared: Prepared) -> None:
     async def work() -> None:
-        server = Server.start(prepared.config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        server = prepared.start()
         await server.activate(Call({}, None, None, None), "second")
         well = server.generation.answer
         for number in range(10):

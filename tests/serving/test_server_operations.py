@@ -6,6 +6,7 @@ import http.server
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 from tests.serving.conftest import ServerProcess, write_toml
 
 from recsmith.cli.program import execute
-from recsmith.errors import ConfigError
+from recsmith.errors import ConfigError, MissingExtraError
 from recsmith.serving.client import Client
 from recsmith.serving.config import ServerConfig, read_config
+from recsmith.serving.requirements import require
+from recsmith.serving.store import Store
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -121,6 +124,16 @@ def test_a_certificate_that_is_not_there_is_said_before_anything_is_loaded(runs:
     options = ["--store", f"sqlite:///{tmp_path / 's.db'}", "--config", str(config)]
     assert execute(["serve", str(runs / "first"), *options, "--check"]) == 2
     assert "certificate `no.pem` cannot be used" in capsys.readouterr().err
+
+
+def test_what_a_setting_needs_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("redis", "redis.asyncio", "psycopg"):
+        monkeypatch.setitem(sys.modules, module, None)
+    store = "postgresql://shop@127.0.0.1:1/shop"
+    with pytest.raises(MissingExtraError, match=r"the setting `redis` of recsmith serve needs `redis.asyncio`.*'recsmith\[redis\]'"):
+        require(ServerConfig(redis="redis://localhost", store=store))
+    with pytest.raises(MissingExtraError, match=r"a PostgreSQL store needs `psycopg`.*'recsmith\[postgres\]'"):
+        Store(store)
 
 
 def test_the_settings_that_are_deployed_are_ones_that_there_are() -> None:

@@ -16,7 +16,6 @@ from recsmith.serving.client import Client, ClientError
 from recsmith.serving.config import ServerConfig
 from recsmith.serving.finding import Search, search
 from recsmith.serving.process import prepare
-from recsmith.serving.server import Server
 
 BRANDS = ("Northwind", "Southpaw")
 THINGS = ("kettle", "toaster", "lamp", "garden chair", "violin", "bicycle pump")
@@ -115,7 +114,7 @@ def test_meaning_finds_what_words_miss(shop_run: Path, tmp_path: Path, monkeypat
     prepared = prepare(config, shop_run, make_key=False)
 
     async def work() -> None:
-        server = Server.start(prepared.config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        server = prepared.start()
         found = await search(server, Search("stringed musical instrument", 5))
         assert found.ways == ("words", "vectors")
         assert found.served.items

@@ -20,7 +20,6 @@ from recsmith.serving.client import Client, ClientError
 from recsmith.serving.config import ServerConfig
 from recsmith.serving.generation import Slate
 from recsmith.serving.process import prepare
-from recsmith.serving.server import Server
 from recsmith.serving.slates import growing_slate
 
 SMALL = {"training": {"epochs": 1}, "model": {"dim": 16, "hidden": 16, "latent": 4}}
@@ -146,7 +145,7 @@ def test_who_stops_listening_stops_the_model(pages: Path, tmp_path: Path) -> Non
     user = str(prepared.generation.recommender.log.users.ids[5])
 
     async def work() -> None:
-        server = Server.start(prepared.config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        server = prepared.start()
         growing = growing_slate(server, user, 50, Slate(), include_seen=True, deadline_ms=60_000)
         await anext(growing)
         await growing.aclose()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import resource
+import shutil
 import threading
 from collections.abc import Callable
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 from tests.serving.conftest import ServerProcess
 
+from recsmith.serving.calls import Call
 from recsmith.serving.changes import rebuild_counts
 from recsmith.serving.client import Client, ClientError
 from recsmith.serving.config import ServerConfig
 from recsmith.serving.heat import heat_of
+from recsmith.serving.process import prepare
 from recsmith.serving.store import Store
 
 
@@ -210,6 +215,26 @@ def test_what_is_left_after_a_stop_and_a_start(serve: Callable[..., ServerProces
         assert [item["item_id"] for item in client.list_items(after="new")["items"]] == ["new 1", "new 2"]
         assert gone not in names(client.popular(k=90))
         assert names(client.recommend("u00001", k=5)) == names(shown)
+
+
+def test_a_model_that_was_activated_stays_for_the_run_that_the_server_was_started_with_only(runs: Path, tmp_path: Path) -> None:
+    for name in "abc":
+        shutil.copytree(runs / "second", tmp_path / name)
+    config = ServerConfig(store=f"sqlite:///{tmp_path / 'state.db'}")
+    prepared = prepare(config, tmp_path / "a", make_key=False)
+
+    async def activate() -> None:
+        server = prepared.start()
+        await server.activate(Call({}, None, None, None), "b")
+        await server.close()
+
+    def served(name: str) -> str:
+        found = prepare(config, tmp_path / name, make_key=False)
+        found.store.close()
+        return found.generation.name
+
+    asyncio.run(activate())
+    assert [served(name) for name in "aca"] == ["b", "c", "a"]
 
 
 def _check_counts(server: ServerProcess, list_id: str) -> None:

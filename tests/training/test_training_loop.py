@@ -71,11 +71,23 @@ def test_the_best_weights_come_back_and_patience_ends_the_training() -> None:
         seen.append(weights(model))
         return {"NDCG@10": next(figures)}
 
-    result = train(model, circle_histories(), CONFIG.override(patience=3), validate=validate)
+    result = train(model, circle_histories(), CONFIG.override(patience=3, least_steps=0), validate=validate)
     assert result.stopped_because == "patience"
     assert (result.best_epoch, result.best_metric) == (1.0, 0.3)
     assert len(seen) == 5
     assert same(weights(model), seen[1])
+
+
+def test_patience_waits_for_the_least_steps() -> None:
+    def validate() -> Mapping[str, float]:
+        return {"NDCG@10": 0.1}  # never better than the first time
+
+    config = CONFIG.override(patience=1, least_steps=20)
+    result = train(Markov(), circle_histories(), config, validate=validate)
+    steps = [row.step for row in result.curve]
+    assert result.stopped_because == "patience"
+    assert len(steps) > 2
+    assert steps[-2] < 20 <= steps[-1]
 
 
 def test_without_validation_the_last_weights_stay_and_the_curve_is_kept() -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsmith.augmentation.parts import WriterConfig, draw_distinct, known_items, learn, open_places, packed, short_histories
+from recsmith.augmentation.parts import WriterConfig, draw_distinct, known_items, learned, open_places, packed, short_histories
 from recsmith.data import Histories
 from recsmith.nn.bags import BagLinear, distinct, multinomial_loss, unit_weights
 from recsmith.nn.latent import gaussian_divergence, sample
@@ -21,7 +22,7 @@ from recsmith.protocols import HistoryBatch, Progress
 class Diff4RecConfig(RowDiffusionConfig, WriterConfig):
     """Sizes, noise and curriculum of Diff4Rec."""
 
-    hidden: list[int] = Field(default=[128], min_length=1)
+    hidden: list[PositiveInt] = Field(default=[128], min_length=1)
     """Widths of the denoising network's hidden layers, from the latent vector inwards; their mirror image leads out."""
     latent: int = Field(64, ge=1)
     """Width of the latent space."""
@@ -97,10 +98,7 @@ class Diff4Rec:
     def write(self, train: Histories, *, items: int, seed: int, progress: Progress | None = None) -> tuple[Histories, np.ndarray]:
         """See `Augmenter`."""
         random = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = _LatentDiffusion(self.config, items=items)
-        learn(net, train, self.config, seed=seed, progress=progress)
+        net = learned(partial(_LatentDiffusion, self.config, items=items), train, self.config, seed=seed, progress=progress)
         known, parts, sureness = known_items(train, items), [], []
         for rows, batch in short_histories(train, self.config, items=items):
             likely = net.regenerated(*distinct(batch.items, batch.offsets, size=items), random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsmith.augmentation.parts import WriterConfig, known_items, learn, open_places, packed, short_histories
+from recsmith.augmentation.parts import WriterConfig, known_items, learned, open_places, packed, short_histories
 from recsmith.data import Histories
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig
 from recsmith.nn.diffusion import GaussianDiffusion, cosine_variance, step_embedding
@@ -128,10 +129,14 @@ class DiffuAsr:
     def write(self, train: Histories, *, items: int, seed: int, progress: Progress | None = None) -> tuple[Histories, np.ndarray]:
         """See `Augmenter`."""
         random = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = _Denoiser(self.config, items=items)
-        learn(net, train, self.config, seed=seed, progress=progress, window=self.config.max_history + self.config.events)
+        net = learned(
+            partial(_Denoiser, self.config, items=items),
+            train,
+            self.config,
+            seed=seed,
+            progress=progress,
+            window=self.config.max_history + self.config.events,
+        )
         known = known_items(train, items)
         parts = [
             (rows, _rounded(net.written(batch, random), open_places(batch, known)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsmith.augmentation.parts import WriterConfig, draw_distinct, known_items, learn, open_places, packed, short_histories
+from recsmith.augmentation.parts import WriterConfig, draw_distinct, known_items, learned, open_places, packed, short_histories
 from recsmith.data import Histories
 from recsmith.nn.adversarial import is_generators_turn, tell_apart
 from recsmith.nn.bags import dense_rows, distinct, multinomial_loss
@@ -81,10 +82,7 @@ class GanWriter:
     def write(self, train: Histories, *, items: int, seed: int, progress: Progress | None = None) -> tuple[Histories, np.ndarray]:
         """See `Augmenter`."""
         random = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            game = _Game(self.config, items=items)
-        learn(game, train, self.config, seed=seed, progress=progress)
+        game = learned(partial(_Game, self.config, items=items), train, self.config, seed=seed, progress=progress)
         known, parts, doubts = known_items(train, items), [], []
         for rows, batch in short_histories(train, self.config, items=items):
             written, judged = self._written(game, batch, known, random)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ _BATCH = 256
 """People that are written for at once, at most."""
 _CELLS = 1 << 25
 """Cells of a table of people and items that is held at once."""
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class WriterConfig(Config):
@@ -35,13 +38,16 @@ class WriterConfig(Config):
     """Its step size."""
 
 
-def learn(
-    net: nn.Module, histories: Histories, config: WriterConfig, *, seed: int, progress: Progress | None, window: int | None = None
-) -> nn.Module:
-    """Train `net` (a `Differentiable`) without validation; it comes back in evaluation mode, in main memory.
+def learned(
+    make: Callable[[], Net], histories: Histories, config: WriterConfig, *, seed: int, progress: Progress | None, window: int | None = None
+) -> Net:
+    """Make a network (a `Differentiable`) and train it, both by `seed`, without validation; in evaluation mode, in main memory.
 
-    On whole histories, or on windows of at most `window` + 1 events.
+    It learns from whole histories, or from windows of at most `window` + 1 events.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = make()
     longest = window or int(max(histories.lengths.max(), 1))
     settings = TrainingConfig(
         epochs=config.epochs, batch_size=config.batch_size, learning_rate=config.learning_rate, max_history=longest, seed=seed

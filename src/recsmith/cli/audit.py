@@ -12,7 +12,6 @@ from recsmith.cli import asking, display, options
 if TYPE_CHECKING:
     from recsmith.audit import Audit
     from recsmith.evaluation.fairness import CounterfactualAudit, ItemGroupExposure
-    from recsmith.evaluation.significance import Interval
 
 app = typer.Typer(add_completion=False)
 
@@ -130,7 +129,7 @@ def _of_run(
 def _show(found: Audit, facts: dict[str, Any]) -> None:
     display.say(f"{facts['run']}: {facts['recipe']} on {facts['data'].get('name')}, {facts['split']}, {facts['cases']:,} cases")
     for metric, utility in found.users.items():
-        rows = [[row.group, row.members, row.mean, _range(row.interval)] for row in utility.rows]
+        rows = [[row.group, row.members, row.mean, display.interval(row.interval)] for row in utility.rows]
         display.print_table([found.attribute, "people", metric, "95% interval"], rows)
         display.say(f"{metric}: {utility.sentence()}; p (Holm) = {found.adjusted_p[metric]:.3g}")
         display.say()
@@ -160,13 +159,10 @@ def _show_items(items: ItemGroupExposure) -> None:
 
 def _show_answers(found: CounterfactualAudit, attribute: str) -> None:
     rows = [
-        [row.value, *(row.similarity[name] for name in found.snsr), _range(row.intervals["Jaccard"]), row.invalid] for row in found.rows
+        [row.value, *(row.similarity[name] for name in found.snsr), display.interval(row.intervals["Jaccard"]), row.invalid]
+        for row in found.rows
     ]
     display.print_table([attribute, *found.snsr, "95% interval of Jaccard", "no answer"], rows)
     for name in found.snsr:
         display.say(f"{name}: range (SNSR) {found.snsr[name]:.4f}, spread (SNSV) {found.snsv[name]:.4f}")
     display.say(f"{found.questions:,} questions, first {found.k}; likest to no {attribute} at all: 1; least like it: {found.disadvantaged}")
-
-
-def _range(interval: Interval) -> str:
-    return f"{interval.low:.4f} … {interval.high:.4f}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from recsmith.errors import StorageError
+from recsmith.errors import StorageError, UserError, suggestion
 
 if TYPE_CHECKING:
     from recsmith.protocols import Progress
@@ -27,6 +27,12 @@ FORMATS: dict[str, Sink] = {
 
 BATCH = 4096
 """Users answered at a time."""
+
+
+def check_format(out: Path) -> None:
+    """Raises `UserError` for a file that does not end in one of `FORMATS`."""
+    if out.suffix not in FORMATS:
+        raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
 
 
 def write_for_everybody(

@@ -12,7 +12,6 @@ from recsmith.cli import asking, display, options
 
 if TYPE_CHECKING:
     from recsmith.comparison import Comparison, RunFigure
-    from recsmith.evaluation.significance import Interval
 
 app = typer.Typer(add_completion=False)
 
@@ -63,15 +62,11 @@ def _show(comparison: Comparison) -> None:
 def _row(comparison: Comparison, figure: RunFigure) -> list[Any]:
     test = figure.against_first
     name = figure.run.name + (" (not comparable)" if figure.run.marks else "")
-    measured = [name, figure.mean, _range(figure.interval)]
+    measured = [name, figure.mean, display.interval(figure.interval)]
     if test is None:
         return [*measured, None, None, None, None, comparison.verdict(figure)]
     seen = None if math.isnan(test.detectable) else test.detectable
-    return [*measured, test.difference, _range(test.interval), test.adjusted_p, seen, comparison.verdict(figure)]
-
-
-def _range(interval: Interval) -> str:
-    return f"{interval.low:.4f} … {interval.high:.4f}"
+    return [*measured, test.difference, display.interval(test.interval), test.adjusted_p, seen, comparison.verdict(figure)]
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+    from recsmith.evaluation.significance import Interval
+
 PATIENCE = 2.0
 """Seconds that work may take before a bar appears."""
 LINE_EVERY = 10.0
@@ -119,6 +122,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def interval(found: Interval) -> str:
+    """`0.0123 … 0.0456`."""
+    return f"{found.low:.4f} … {found.high:.4f}"
 
 
 def say(text: str = "") -> None:

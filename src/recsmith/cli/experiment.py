@@ -29,16 +29,14 @@ def experiment(
 
     Example: recsmith experiment ranker --store sqlite:///recsmith.db --json
     """
-    from recsmith.errors import UserError, import_extra
+    from recsmith.errors import import_extra
 
     import_extra("sqlalchemy", extra="serve", purpose="recsmith experiment")
     from recsmith.serving.experiment_store import experiments
     from recsmith.serving.results import result
-    from recsmith.serving.store import Store, exists
+    from recsmith.serving.store import open_existing
 
-    if not exists(store):
-        raise UserError(f"there is no store `{store}`; give the URL that the server was started with")
-    opened = Store(store)
+    opened = open_existing(store)
     try:
         if name is None:
             kept = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsmith.cli import display, options
-from recsmith.errors import UserError, suggestion
+from recsmith.errors import UserError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -180,10 +180,9 @@ def _show(recommender: Recommender, who: str, events: list[Any], rows: list[dict
 
 
 def _for_everybody(recommender: Recommender, out: Path, ask: Ask, *, k: int, as_json: bool) -> None:
-    from recsmith.cli.batch import FORMATS, write_for_everybody
+    from recsmith.cli.batch import check_format, write_for_everybody
 
-    if out.suffix not in FORMATS:
-        raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
+    check_format(out)
     with display.showing_progress() as progress:
         facts = write_for_everybody(recommender, out, ask, progress=progress)
     if as_json:

@@ -38,18 +38,20 @@ def refit(
 
     Example: recsmith refit runs/shop --config serve.toml --out runs/shop-monday --update
     """
-    from recsmith.errors import UserError
+    from recsmith.errors import UserError, import_extra
+
+    import_extra("sqlalchemy", extra="serve", purpose="recsmith refit")
     from recsmith.recommender import load
     from recsmith.serving.config import read_config
     from recsmith.serving.refitting import refit as fit_again
-    from recsmith.serving.store import Store
+    from recsmith.serving.store import open_existing
 
     if gently:
         os.nice(10)
     if out.exists() and out.resolve() == run.resolve():
         raise UserError(f"`{out}` is the run that is served; give another folder to --out")
     served = read_config(config, {"store": store})
-    base, opened = load(run), Store(served.store)
+    base, opened = load(run), open_existing(served.store)
     try:
         with display.showing_progress() as progress:
             made = fit_again(

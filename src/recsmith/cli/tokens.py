@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsmith.cli import display, options
-from recsmith.errors import StorageError, UserError, suggestion
+from recsmith.errors import StorageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,13 +75,12 @@ def assign(
 
     Example: recsmith tokens assign runs/tiger-ml --items new-items.csv --out new-codes.parquet
     """
-    from recsmith.cli.batch import FORMATS
+    from recsmith.cli.batch import check_format
     from recsmith.data.readers.tables import read_catalogue
     from recsmith.run_folder import read_run
     from recsmith.tokens import assign_tokens
 
-    if out.suffix not in FORMATS:
-        raise UserError(f"`{out}` ends in `{out.suffix}`; {suggestion(out.suffix, FORMATS)}")
+    check_format(out)
     state = read_run(run)
     catalogue = read_catalogue(items)
     with display.showing_progress() as progress:

@@ -65,9 +65,10 @@ def fill_slates(
             marks = masked_scores(torch.zeros_like(logits), limits, rules)
             shaped = _shaped_rows(rules, size, limits, len(batch))
         item, score = _pick(logits + _closed(marks, shaped, place), drawn)
-        for row, rows in shaped.items():
-            _settle(rows, place, item[row], score[row])
-        marks.scatter_(1, item.clamp(min=0)[:, None], -torch.inf)
+        for row, slate in shaped.items():
+            _settle(slate, place, item[row], score[row])
+        filled = (item >= 0).nonzero()[:, 0]
+        marks[filled, item[filled]] = -torch.inf
         chosen, scores = torch.cat([chosen, item[:, None]], 1), torch.cat([scores, score[:, None]], 1)
         if told is not None:
             told(item, score)
@@ -156,18 +157,18 @@ def _closed(marks: Tensor, shaped: dict[int, _Shaped], place: int) -> Tensor:
     if not shaped:
         return marks
     closed = marks.clone()
-    for row, rows in shaped.items():
-        if place in rows.pins:
-            still = np.arange(marks.shape[1]) == rows.pins[place]
+    for row, slate in shaped.items():
+        if place in slate.pins:
+            still = np.arange(marks.shape[1]) == slate.pins[place]
         else:
-            still = rows.candidates((marks[row] > -torch.inf).cpu().numpy())
+            still = slate.candidates((marks[row] > -torch.inf).cpu().numpy())
         closed[row, torch.from_numpy(~still).to(marks.device)] = -torch.inf
     return closed
 
 
-def _settle(rows: _Shaped, place: int, item: Tensor, score: Tensor) -> None:
+def _settle(slate: _Shaped, place: int, item: Tensor, score: Tensor) -> None:
     """Write down what stands in a slot; a pinned item was certain."""
-    if place in rows.pins:
+    if place in slate.pins:
         score.zero_()
     elif item >= 0:
-        rows.draft.take(Entry(int(item), 0.0, 0.0))
+        slate.draft.take(Entry(int(item), 0.0, 0.0))

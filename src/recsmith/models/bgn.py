@@ -13,7 +13,7 @@ from torch.nn import functional
 from recsmith.config import Config
 from recsmith.nn.baskets import BasketConfig, BasketReader, PackedBaskets, training_baskets
 from recsmith.nn.history_weights import attention_weights, weighted_sum
-from recsmith.nn.packed import offsets_from, positions
+from recsmith.nn.packed import positions
 from recsmith.protocols import HistoryBatch
 
 
@@ -123,7 +123,7 @@ def shuffled(baskets: PackedBaskets, *, size: int) -> Tensor:
     offsets = baskets.tokens_of_rows
     rows = baskets.rows[baskets.basket_of_token]
     order = torch.argsort(rows + torch.rand(len(rows), dtype=torch.float64, device=rows.device))
-    places = positions(offsets_from(offsets.diff()), tokens=len(rows))
+    places = positions(offsets, tokens=len(rows))
     kept = places < size
     bundles = torch.full((len(offsets) - 1, size), -1, dtype=torch.int64, device=rows.device)
     bundles[rows[kept], places[kept]] = baskets.items[order][kept]

@@ -55,15 +55,6 @@ class Bigrec(TitleModel):
         self.events.copy_(torch.from_numpy(np.bincount(known, minlength=self.items)))
         super().observe(histories)
 
-    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
-        """Cross-entropy per token of the title of what came next."""
-        batch = batch.known()
-        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        pairs = [self.wording.pair(self.template, case) for case in self._draw(batch, random)]
-        if not pairs:
-            return next(one for one in self.network.parameters() if one.requires_grad).sum() * 0.0
-        return self.network.loss(pairs)
-
     def written(self, batch: HistoryBatch) -> list[str]:
         """The title that the model writes for each row."""
         return [self.network.text(row) for row in self._write(batch.known())]
@@ -98,7 +89,8 @@ class Bigrec(TitleModel):
             for row in self.network.write(questions[start : start + _AT_ONCE], longest=self.config.max_title)
         ]
 
-    def _draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
+    def draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
+        """The titles of random events, the first of a history among them."""
         offsets = batch.offsets.cpu().numpy()
         rows = np.repeat(np.arange(len(batch)), np.diff(offsets))
         if not len(rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +25,7 @@ _SEED = 0
 class LDiffRecConfig(RowDiffusionConfig):
     """Sizes, noise and clusters of L-DiffRec."""
 
-    hidden: list[int] = Field(default=[300], min_length=1)
+    hidden: list[PositiveInt] = Field(default=[300], min_length=1)
     """Widths of the denoising network's hidden layers, from the latent vector inwards; their mirror image leads out."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the noisy latent vector that is zeroed in training."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.nn.shortlist import best_outside
 from recsmith.protocols import HistoryBatch
-from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, row_of
+from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, followed_events, row_of
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.wording import LETTERS
 
@@ -45,15 +45,6 @@ class Llamarec(CandidateModel):
         """The letters."""
         return [f" {letter}" for letter in LETTERS] * 10 + [f" ({letter})" for letter in LETTERS] * 10
 
-    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
-        """Cross-entropy of the letter of what came next."""
-        batch = batch.known()
-        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        pairs = [self.wording.pair(self.template, case) for case in self._draw(batch, random)]
-        if not pairs:
-            return next(one for one in self.network.parameters() if one.requires_grad).sum() * 0.0
-        return self.network.loss(pairs)
-
     def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[Tensor]:
         """Log-probability of each candidate's letter."""
         letters = [self.network.tokens(letter) for letter in LETTERS[: max(map(len, candidates))]]
@@ -63,14 +54,10 @@ class Llamarec(CandidateModel):
             scores = torch.cat([self.network.choose(questions[start : start + 128], letters) for start in range(0, len(questions), 128)])
         return [row[: len(chosen)] for row, chosen in zip(scores, candidates, strict=True)]
 
-    def _draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
-        offsets = batch.offsets.cpu().numpy()
-        rows = np.repeat(np.arange(len(batch)), np.diff(offsets))
-        later = np.flatnonzero(np.arange(len(rows)) > offsets[:-1][rows])
-        if not len(later):
-            return
-        for event in random.choice(later, max(1, round(self.config.examples * len(batch)))).tolist():
-            before, target = row_of(batch, int(rows[event]), before=event), int(batch.items[event])
+    def draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
+        """Which of the retriever's candidates came next, for random events that something precedes."""
+        for row, event in followed_events(batch, max(1, round(self.config.examples * len(batch))), random):
+            before, target = row_of(batch, row, before=event), int(batch.items[event])
             with torch.no_grad():
                 scores = self.retriever.score(before)  # type: ignore[operator]
             chosen = best_outside(scores, [before.items], min(self.config.candidates, self.items))[0]

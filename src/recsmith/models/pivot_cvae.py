@@ -5,28 +5,21 @@ from __future__ import annotations
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.nn.latent import annealed, draw, gaussian_divergence, sample
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.slate_vae import GaussianHead, SlotDecoder, slate_vectors, slot_loss
-from recsmith.nn.slates import SlateConfig, SlateReader
+from recsmith.nn.slate_vae import GaussianHead, SlateVaeConfig, SlotDecoder, slate_vectors, slot_loss
+from recsmith.nn.slates import SlateReader
 from recsmith.protocols import HistoryBatch
 
 
-class PivotCvaeConfig(SlateConfig):
+class PivotCvaeConfig(SlateVaeConfig):
     """Sizes, regularisation and annealing of Pivot-CVAE."""
 
-    latent: int = Field(32, ge=1)
-    """Width of the latent vector of a slate."""
     pivots: Literal["true", "sampled"] = "true"
     """Whether training conditions on the slate's own pivot or on one drawn from the pivot model, as an answer would have it."""
-    kl_weight: float = Field(0.3, ge=0)
-    """Weight of the divergence between posterior and prior once annealing is over; 1 is the evidence lower bound."""
-    annealing_steps: int = Field(1_000, ge=0)
-    """Optimiser steps over which that weight grows from 0."""
 
 
 class _Open(NamedTuple):

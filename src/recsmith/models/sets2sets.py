@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.nn.baskets import BasketConfig, BasketReader, PackedBaskets, training_baskets
-from recsmith.nn.packed import row_ids
 from recsmith.nn.pooling import causal_attention_pool
 from recsmith.protocols import HistoryBatch
 
@@ -103,5 +102,4 @@ def _earlier(baskets: PackedBaskets, *, items: int) -> Tensor:
     present = torch.zeros(len(baskets), items, device=baskets.items.device)
     present[baskets.basket_of_token, baskets.items] = 1.0
     total = present.cumsum(0) - present
-    first = baskets.offsets[:-1][row_ids(baskets.offsets, tokens=len(baskets))]
-    return total - total[first]
+    return total - total[baskets.offsets[baskets.rows]]

@@ -12,7 +12,7 @@ from torch import Tensor
 from recsmith.errors import DataError
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.protocols import HistoryBatch
-from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel
+from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, followed_events
 from recsmith.tuning_language.tasks import Case
 
 _ANSWERS = ("Yes", "No")
@@ -47,15 +47,6 @@ class Tallrec(CandidateModel):
         """The two answers."""
         return [f" {answer}" for answer in _ANSWERS] * 10
 
-    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
-        """Cross-entropy of the right answer."""
-        batch = batch.known()
-        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        pairs = [self.wording.pair(self.template, case) for case in self._draw(batch, random)]
-        if not pairs:
-            return next(one for one in self.network.parameters() if one.requires_grad).sum() * 0.0
-        return self.network.loss(pairs)
-
     def likes(self, batch: HistoryBatch, items: Sequence[int]) -> Tensor:
         """Probability that each row's person says yes to the item, float32 `[row]`."""
         batch = batch.known()
@@ -74,17 +65,12 @@ class Tallrec(CandidateModel):
             parts = [self.network.choose(questions[start : start + 256], choices)[:, 0] for start in range(0, len(questions), 256)]
         return torch.cat(parts) if parts else torch.zeros(0)
 
-    def _draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
-        """Questions about random events of the batch that something precedes, each with its answer."""
-        offsets = batch.offsets.cpu().numpy()
-        rows = np.repeat(np.arange(len(batch)), np.diff(offsets))
-        later = np.flatnonzero(np.arange(len(rows)) > offsets[:-1][rows])
-        if not len(later):
-            return
+    def draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
+        """Yes or no about random events that something precedes. Raises `DataError` for the label "liked" without ratings."""
         if self.config.label == "liked" and batch.weights is None:
             raise DataError("label `liked` needs ratings and the log has none; name their column, or use label = taken")
-        for event in random.choice(later, max(1, round(self.config.examples * len(batch)))).tolist():
-            row, item = int(rows[event]), int(batch.items[event])
+        for row, event in followed_events(batch, max(1, round(self.config.examples * len(batch))), random):
+            item = int(batch.items[event])
             if self.config.label == "liked":
                 assert batch.weights is not None
                 yes = float(batch.weights[event]) >= self.config.liked_from

@@ -1,4 +1,4 @@
-"""What auto-encoders of whole slates share: slates as vectors, Gaussian heads, and the loss of all slots at once.
+"""What auto-encoders of whole slates share: their settings, slates as vectors, Gaussian heads, and the loss of all slots at once.
 
 Letters of the shapes: `slate` = slates of a batch, `size` = slots of a slate, `dim` = width of an item vector.
 """
@@ -6,10 +6,22 @@ Letters of the shapes: `slate` = slates of a batch, `size` = slots of a slate, `
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from recsmith.nn.losses import fused_cross_entropy
-from recsmith.nn.slates import Slates
+from recsmith.nn.slates import SlateConfig, Slates
+
+
+class SlateVaeConfig(SlateConfig):
+    """Width, regularisation and annealing of a conditional VAE of slates; models add their own settings to these."""
+
+    latent: int = Field(32, ge=1)
+    """Width of the latent vector of a slate."""
+    kl_weight: float = Field(0.3, ge=0)
+    """Weight of the divergence between posterior and prior once annealing is over; 1 is the evidence lower bound."""
+    annealing_steps: int = Field(1_000, ge=0)
+    """Optimiser steps over which that weight grows from 0."""
 
 
 class GaussianHead(nn.Module):

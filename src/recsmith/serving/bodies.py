@@ -92,8 +92,8 @@ class ListQuery(Strict):
 class RecommendQuery(ListQuery):
     """A list for a person."""
 
-    include_seen: Flag = False
-    """Whether items of the history may be answered again."""
+    include_seen: Flag | None = None
+    """Whether items of the history may be answered again; without it, as in the task that the model was fitted for."""
 
 
 class CountQuery(Strict):
@@ -128,8 +128,8 @@ class SessionBody(Strict):
     """Item ids, oldest first; unknown ones are left out."""
     k: int = Field(10, ge=1, le=MOST_ITEMS)
     """Number of items."""
-    include_seen: bool = False
-    """Whether items of the history may be answered again."""
+    include_seen: bool | None = None
+    """Whether items of the history may be answered again; without it, as in the task that the model was fitted for."""
     allow: list[Id] | None = Field(None, max_length=MOST_ITEMS)
     """Only these items."""
     deny: list[Id] = Field(default_factory=list, max_length=MOST_ITEMS)

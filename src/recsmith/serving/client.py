@@ -56,7 +56,7 @@ class Client:
 
     # ---- lists ----
 
-    def recommend(self, user_id: str | int, *, k: int = 10, include_seen: bool = False, deadline_ms: int | None = None) -> Document:
+    def recommend(self, user_id: str | int, *, k: int = 10, include_seen: bool | None = None, deadline_ms: int | None = None) -> Document:
         """Items for a person."""
         return self._get(["recommend", user_id], k=k, include_seen=include_seen, deadline_ms=deadline_ms)
 
@@ -65,7 +65,7 @@ class Client:
         history: Sequence[str | int],
         *,
         k: int = 10,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         allow: Sequence[str | int] | None = None,
         deny: Sequence[str | int] = (),
         region: str | None = None,
@@ -104,7 +104,7 @@ class Client:
         user_id: str | int,
         *,
         size: int = 5,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         wanted: float | None = None,
         seed: int | None = None,
         deadline_ms: int | None = None,
@@ -118,7 +118,7 @@ class Client:
         user_id: str | int,
         *,
         size: int = 5,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         wanted: float | None = None,
         seed: int | None = None,
         deadline_ms: int | None = None,
@@ -132,7 +132,7 @@ class Client:
         history: Sequence[str | int],
         *,
         size: int = 5,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         allow: Sequence[str | int] | None = None,
         deny: Sequence[str | int] = (),
         region: str | None = None,

@@ -35,6 +35,19 @@ class RefitConfig(Config):
     """Changed settings of the recipe, as for `--set`: `["training.epochs=5"]`."""
 
 
+class SecondModelConfig(Config):
+    """A slower model, such as a language ranker, for people of whom little is known; the section `[second_model]`."""
+
+    model: str | None = None
+    """Run folder inside `models`; None: the model in service answers everybody."""
+    at_most_events: int = Field(5, ge=1)
+    """Events of a history up to which it answers; an empty history is never its business."""
+    per_minute: float = Field(60.0, gt=0)
+    """Answers that it may give; beyond them the model in service answers."""
+    cache_seconds: float = Field(3600.0, gt=0)
+    """Seconds for which its answer is given again as long as nothing that it depends on has changed."""
+
+
 class ServerConfig(Config):
     """Settings of `recsmith serve`."""
 
@@ -116,6 +129,8 @@ class ServerConfig(Config):
     """Share of the requests that are traced; those that come with a trace follow that."""
     refit: RefitConfig = RefitConfig()
     """When and how the model is fitted again; see `RefitConfig`."""
+    second_model: SecondModelConfig = SecondModelConfig()
+    """Who is answered by a second model, within what budget; see `SecondModelConfig`."""
     log: Literal["all", "problems", "none"] = "problems"
     """Which requests are logged, as JSON lines without user data: all of them, those that failed, or none."""
 

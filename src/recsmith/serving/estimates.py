@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from recsmith.errors import UserError
-from recsmith.serving.experiment_store import HOUR, answered_lists, events_of_lists, past_events
+from recsmith.serving.changes import HOUR
+from recsmith.serving.experiment_store import answered_lists, events_of_lists, past_events
 from recsmith.serving.experiments.exploration import Exploration, first_place, propensities
 from recsmith.serving.experiments.off_policy import Estimate, LoggedActions, doubly_robust, ips, snips
 from recsmith.serving.generation import Generation, Question

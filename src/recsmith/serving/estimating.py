@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from recsmith.errors import RecsmithError
+from recsmith.serving.changes import HOUR
 from recsmith.serving.problems import Problem
 from recsmith.serving.server import Server
 from recsmith.serving.store import StoreUnavailableError
@@ -34,7 +35,7 @@ def _estimate(server: Server, body: EstimateBody, now: float) -> dict[str, Any]:
         within_hours=body.within_hours,
         clip=body.clip,
         alpha=body.alpha,
-        since=now - 3600 * body.hours,
+        since=now - HOUR * body.hours,
         most=body.lists,
     )
     generation = server.trials.look_at(body.model, server.generation)

@@ -13,7 +13,6 @@ from recsmith.serving.experiments.definition import HOLDOUT, Definition
 from recsmith.serving.store import PastEvent, Store
 from recsmith.serving.tables import EVENTS, EXPERIMENTS, EXPOSURES, LISTS
 
-HOUR = 3600.0
 _PAGE = 500
 
 

@@ -33,7 +33,7 @@ from recsmith.config import Config
 from recsmith.errors import ConfigError, UserError
 from recsmith.serving import changes
 from recsmith.serving.config import ServerConfig
-from recsmith.serving.experiment_store import experiment
+from recsmith.serving.experiment_store import experiment, holdout
 from recsmith.serving.experiments.definition import HOLDOUT, Definition, plan_of
 from recsmith.serving.experiments.exploration import Exploration
 from recsmith.serving.rules_file import RulesFile, read_rules
@@ -80,7 +80,7 @@ def declare(store: Store, config: ServerConfig) -> None:
         kept = experiment(store, definition.name)
         if kept is not None and kept.definition != definition:
             raise UserError(f"experiment `{definition.name}` has run with another definition; give the changed one another name")
-    if found.holdout == float(store.setting(HOLDOUT) or 0.0) and not found.experiment:
+    if found.holdout == holdout(store) and not found.experiment:
         return
     with store.transaction() as connection:
         changes.put_setting(connection, HOLDOUT, found.holdout)

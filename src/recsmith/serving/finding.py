@@ -106,7 +106,7 @@ async def _personal_order(server: Server, asked: Asked, hits: Hits, wanted: Sear
     some = hits.items[:MOST_PERSONAL]
     question = replace(asked.question, k=len(some), allow=some, rules=None, include_seen=True)
     try:
-        async with asyncio.timeout((wanted.deadline_ms or server.config.deadline_ms) / 1000):
+        async with asyncio.timeout(server.seconds(wanted.deadline_ms)):
             items, _, _ = await server.batcher.ask(asked.generation, question)
     except TimeoutError:
         return None, ("deadline",)

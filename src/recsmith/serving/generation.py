@@ -168,6 +168,10 @@ class Generation:
 
     # ---- questions ----
 
+    def repeats(self, include_seen: bool | None) -> bool:
+        """Whether items of the history may be answered again: as asked for; None: as in the task that the run was fitted for."""
+        return self.recommender.recipe.split.repeats_items if include_seen is None else include_seen
+
     def question(
         self,
         k: int,
@@ -175,12 +179,15 @@ class Generation:
         user: int,
         live: Sequence[PastEvent],
         base_history: bool = True,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] = (),
         person: Person = NOBODY,
     ) -> Question:
-        """A question by a person of the log (or -1) with live events behind; `base_history` False leaves the log's part out."""
+        """A question by a person of the log (or -1) with live events behind; `base_history` False leaves the log's part out.
+
+        For `include_seen`, see `repeats`.
+        """
         log = self.recommender.log.histories
         rows = slice(0, 0)
         if user >= 0 and base_history:
@@ -203,7 +210,7 @@ class Generation:
             weights=weights,
             user=user if user < self.recommender.trained_users and base_history else -1,
             k=k,
-            include_seen=include_seen,
+            include_seen=self.repeats(include_seen),
             allow=None if allow is None else self.indices(allow),
             deny=denied,
             rules=self.bound(person, min(k, self.items), old),

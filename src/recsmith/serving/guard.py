@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recsmith.serving.answers import Served
+from recsmith.serving.changes import HOUR
 from recsmith.serving.config import ServerConfig
-from recsmith.serving.experiment_store import HOUR, Clicks, clicks
+from recsmith.serving.experiment_store import Clicks, clicks
 from recsmith.serving.store import Store
 
 ALPHA = 0.01

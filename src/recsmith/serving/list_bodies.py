@@ -25,8 +25,8 @@ class SlateQuery(Strict):
 
     size: Size = 5
     """Number of items."""
-    include_seen: Flag = False
-    """Whether items of the history may be answered again."""
+    include_seen: Flag | None = None
+    """Whether items of the history may be answered again; without it, as in the task that the model was fitted for."""
     wanted: Wanted = None
     """The response that the slate shall get, 0 the worst to 1 the best; only for models that learn from responses."""
     seed: Seed = None
@@ -42,8 +42,8 @@ class SlateBody(Strict):
     """Item ids, oldest first; unknown ones are left out."""
     size: Size = 5
     """Number of items."""
-    include_seen: bool = False
-    """Whether items of the history may be answered again."""
+    include_seen: bool | None = None
+    """Whether items of the history may be answered again; without it, as in the task that the model was fitted for."""
     allow: list[Id] | None = Field(None, max_length=MOST_ITEMS)
     """Only these items."""
     deny: list[Id] = Field(default_factory=list, max_length=MOST_ITEMS)

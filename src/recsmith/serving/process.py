@@ -42,6 +42,10 @@ class Prepared:
     first_key: str | None
     """The administrator's key, made when the store had none; not kept anywhere."""
 
+    def start(self) -> Server:
+        """Take up service; call it in the event loop."""
+        return Server(self.config, self.run, self.store, self.ingredients, self.generation)
+
 
 def prepare(config: ServerConfig, run: Path, *, rules: Path | None = None, make_key: bool = True) -> Prepared:
     """Open the store and load the model that is to be in service. Raises `RecsmithError` with one line for what is not as it must be."""
@@ -90,7 +94,7 @@ def serve(prepared: Prepared, listener: socket.socket | None = None) -> None:
 
     @asynccontextmanager
     async def serving() -> AsyncIterator[Server]:
-        server = Server.start(config, prepared.run, prepared.store, prepared.ingredients, prepared.generation)
+        server = prepared.start()
         if not alone:
             print(prepared.generation.name, flush=True)
         try:

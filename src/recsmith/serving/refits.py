@@ -148,7 +148,7 @@ class Refits:
 
     async def _run_schedule(self) -> None:
         assert self._settings.every_hours is not None
-        period = self._settings.every_hours * 3600
+        period = self._settings.every_hours * changes.HOUR
         begun = time.time()
         while True:
             await asyncio.sleep(min(_LOOK_SECONDS, period))

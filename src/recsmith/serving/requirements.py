@@ -16,6 +16,8 @@ def require(config: ServerConfig) -> None:
         make_encoder(EncoderConfig(name="minilm"))
     if config.traces is not None:
         import_extra("opentelemetry.sdk.trace", extra="traces", purpose="the setting `traces` of recsmith serve")
+    if config.redis is not None:
+        import_extra("redis.asyncio", extra="redis", purpose="the setting `redis` of recsmith serve")
     if config.certificate is None or config.private_key is None:
         return
     try:

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from recsmith.errors import UserError, suggestion
-from recsmith.serving.experiment_store import HOUR, answered_lists, events_of_lists, experiment, experiments, exposures, holdout, outcomes
+from recsmith.serving.changes import HOUR
+from recsmith.serving.experiment_store import answered_lists, events_of_lists, experiment, experiments, exposures, holdout, outcomes
 from recsmith.serving.experiments.analysis import analyse
 from recsmith.serving.experiments.assignment import Experiment
 from recsmith.serving.experiments.definition import HOLDOUT, Definition, Outcome, holdout_experiment

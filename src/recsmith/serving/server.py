@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
@@ -40,6 +40,7 @@ from recsmith.serving.refits import Refits
 from recsmith.serving.rule_reasons import Explanation, explain_item
 from recsmith.serving.rule_set import NOBODY, Person, RuleSet, person_of
 from recsmith.serving.rules_file import RulesFile
+from recsmith.serving.second_model import SecondModel
 from recsmith.serving.sharing import share
 from recsmith.serving.store import Store, StoreUnavailableError, hash_of_user
 from recsmith.serving.tracing import tracing_of
@@ -65,7 +66,7 @@ class Asked(NamedTuple):
 
 
 class Server(TrialsSide):
-    """Made by `Server.start` inside the event loop that it then belongs to."""
+    """Made by `Prepared.start` inside the event loop that it then belongs to."""
 
     def __init__(self, config: ServerConfig, run: Path, store: Store, ingredients: Ingredients, generation: Generation) -> None:
         self.config = config
@@ -87,6 +88,7 @@ class Server(TrialsSide):
         self.answers = Answers(batcher, AnswerCache(config.cache_answers, config.cache_seconds), observe=self.guard.observe)
         self.keys = KeyRing(store.keys())
         self.models_folder = config.models or run.resolve().parent
+        self._started_with = run.resolve().name
         self._forgotten = store.forgotten()
         self._ingredients = ingredients
         self.before: tuple[str, Growth] | None = None
@@ -98,15 +100,18 @@ class Server(TrialsSide):
         self.revision = 0
         self._install(generation)
         file = read_experiments(config.experiments)
-        self.trials = Trials(self.models_folder, store, ingredients, holdout=file.holdout, exploration=file.exploration)
+        self.second = SecondModel(config)
+        self.trials = Trials(
+            self.models_folder,
+            store,
+            ingredients,
+            holdout=file.holdout,
+            exploration=file.exploration,
+            standing=[self.second.variant],
+        )
         self._take_trials(*self.trials.open(running(store), generation))
         self.follower = Follower(self, store.last_event()) if config.shared else None
         self.refits = Refits(self, run)
-
-    @classmethod
-    def start(cls, config: ServerConfig, run: Path, store: Store, ingredients: Ingredients, generation: Generation) -> Server:
-        """Take up service; call it in the event loop, with a generation that was made before."""
-        return cls(config, run, store, ingredients, generation)
 
     async def close(self) -> None:
         """Finish what was begun, write what waits, and let go of everything."""
@@ -118,6 +123,7 @@ class Server(TrialsSide):
         if self.follower is not None:
             await self.follower.close()
         await asyncio.to_thread(self.batcher.close)
+        await asyncio.to_thread(self.second.close)
         self.beside.shutdown(wait=True, cancel_futures=True)
         if "search" in self.__dict__:
             await asyncio.to_thread(self.search.close)
@@ -128,15 +134,15 @@ class Server(TrialsSide):
 
     # ---- lists ----
 
-    async def recommend(self, user: str, k: int, *, include_seen: bool = False, deadline_ms: int | None = None) -> Served:
+    async def recommend(self, user: str, k: int, *, include_seen: bool | None = None, deadline_ms: int | None = None) -> Served:
         """A list for a person. The live history may be missing while the store is away; the answer then says so."""
         live, degraded = await self._live(user)
         ask = partial(self._ask, user, live, degraded, include_seen=include_seen, deadline_ms=deadline_ms)
         if self.trials.idle:
             return await ask(self.generation, SERVICE, k)
-        treatment = self.trials.treatment(user)
-        memory = {"seen": live.events[-1].seq if live.events else 0, "include_seen": include_seen}
-        return await serve(self.trials.bound(treatment, self.generation), k, ask, memory=memory, random=self.trials.random)
+        bound = self.trials.bound(self.trials.treatment(user), self.generation)
+        memory = {"seen": live.events[-1].seq if live.events else 0, "include_seen": bound.generation.repeats(include_seen)}
+        return await serve(bound, k, ask, memory=memory, random=self.trials.random)
 
     async def _ask(
         self,
@@ -147,26 +153,43 @@ class Server(TrialsSide):
         variant: Variant,
         k: int,
         *,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         deadline_ms: int | None = None,
     ) -> Served:
         """A person's list by one model under one set of rules."""
-        question = self._question(generation, user, live, k, include_seen=include_seen)
-        return await self.answers.answer(
-            generation,
-            question,
-            key=(user, k, include_seen, variant),
-            depends=(generation.number, self.revision, live.version),
-            deadline=(deadline_ms or self.config.deadline_ms) / 1000,
-            degraded=degraded,
-        )
+        ask = partial(self._question, user=user, live=live, k=k, include_seen=include_seen)
+        asked, depends, deadline = (user, k, include_seen), (self.revision, live.version), self.seconds(deadline_ms)
+        return await self._answer(generation, variant, ask, asked=asked, depends=depends, deadline=deadline, degraded=degraded)
+
+    async def _answer(
+        self,
+        generation: Generation,
+        variant: Variant,
+        ask: Callable[[Generation], Question],
+        *,
+        asked: tuple[Hashable, ...],
+        depends: tuple[Hashable, ...],
+        deadline: float,
+        degraded: tuple[str, ...] = (),
+    ) -> Served:
+        """What `ask` asks, by the second model where that is its business, else by `generation`; `asked` begins with the person."""
+        question, began = ask(generation), time.perf_counter()
+        if self.second.takes(variant, question) and not degraded:
+            second = self.trials.generation(self.second.variant, generation)
+            own = {"key": (*asked, self.second.variant), "depends": (second.number, *depends)}
+            served = await self.second.answer(second, ask(second), **own, deadline=deadline)
+            if served is not None:
+                return served
+            deadline -= time.perf_counter() - began
+        own = {"key": (*asked, variant), "depends": (generation.number, *depends)}
+        return await self.answers.answer(generation, question, **own, deadline=deadline, degraded=degraded)
 
     async def recommend_session(
         self,
         history: Sequence[str],
         k: int,
         *,
-        include_seen: bool = False,
+        include_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] = (),
         person: Person = NOBODY,
@@ -175,12 +198,12 @@ class Server(TrialsSide):
     ) -> Served:
         """A list for somebody of whom only this history is known; with a `session_id` they take part in experiments."""
         choices: dict[str, Any] = {"include_seen": include_seen, "allow": allow, "deny": deny, "person": person}
-        deadline = (deadline_ms or self.config.deadline_ms) / 1000
+        deadline = self.seconds(deadline_ms)
         asked: Hashable = (include_seen, tuple(history), None if allow is None else tuple(allow), tuple(deny), person)
 
         async def ask(generation: Generation, variant: Variant, k: int) -> Served:
-            question, depends = generation.session(k, history, **choices), (generation.number, self.revision)
-            return await self.answers.answer(generation, question, key=(None, k, asked, variant), depends=depends, deadline=deadline)
+            question = partial(Generation.session, k=k, items=history, **choices)
+            return await self._answer(generation, variant, question, asked=(None, k, asked), depends=(self.revision,), deadline=deadline)
 
         if session_id is None or self.trials.idle:
             return await ask(self.generation, SERVICE, k)
@@ -208,20 +231,24 @@ class Server(TrialsSide):
         served = await self._ask(user, live, degraded, generation, variant, k)
         question = self._question(generation, user, live, k)
         excluded = {
-            "it was deleted": [name for name in [item] if generation.hidden[generation.index(name)]],
-            "it is in the person's history": [generation.item_names[index] for index in question.items],
+            "it was deleted": [item] if generation.hidden[generation.index(item)] else [],
+            "it is in the person's history": [] if question.include_seen else [generation.item_names[index] for index in question.items],
             "it was bought already": [generation.item_names[index] for index in question.deny],
         }
         rules = generation.rule_set or RuleSet(RulesFile(), generation.recommender.item_table)
         person = person_of(live.attributes)
         return explain_item(rules, item, served.items, person=person, excluded=excluded, scores=served.scores)
 
-    async def asked(self, user: str, k: int = 1, *, include_seen: bool = False, generation: Generation | None = None) -> Asked:
+    async def asked(self, user: str, k: int = 1, *, include_seen: bool | None = None, generation: Generation | None = None) -> Asked:
         """A person's question to the model in service, or to that of an arm."""
         live, degraded = await self._live(user)
         generation = generation or self.generation
         question = self._question(generation, user, live, k, include_seen=include_seen)
         return Asked(generation, question, (generation.number, self.revision, live.version), degraded)
+
+    def seconds(self, deadline_ms: int | None) -> float:
+        """Seconds that an answer may take: what was asked for, else the server's setting."""
+        return (deadline_ms or self.config.deadline_ms) / 1000
 
     def record(self, served: Served, user: str | None) -> str:
         """Write down that a list is served; returns its id."""
@@ -264,6 +291,7 @@ class Server(TrialsSide):
         self._forgotten.add(hash_of_user(user))
         self.histories.forget(user)
         self.answers.cache.forget(user)
+        self.second.cache.forget(user)
         counts = await self.ask(lambda store: store.counts())
         self.counts = LiveCounts(self.heat, counts)
         for generation in self.generations:
@@ -291,6 +319,7 @@ class Server(TrialsSide):
         self.revision += 1
         self.histories.clear()
         self.answers.cache.clear()
+        self.second.cache.clear()
 
     def take_rules(self, values: dict[str, Any] | None) -> bool:
         """Take the store's rules; False when they are those that were taken last."""
@@ -377,7 +406,8 @@ class Server(TrialsSide):
         LOG.warning("model %s is in service, before it was %s", name, before[0])
         asked = call or Call({}, None, None, None)
         target = name if reason is None else f"{name}, because of {before[0]} {reason}"[:256]
-        await self.change(asked, action, target, lambda connection: changes.put_setting(connection, "active", {"name": name}))
+        active = {"name": name, "started with": self._started_with}
+        await self.change(asked, action, target, lambda connection: changes.put_setting(connection, "active", active))
 
     async def remake(self, name: str, growth: Growth) -> None:
         """Make a new generation in a thread and put it into service."""
@@ -443,7 +473,7 @@ class Server(TrialsSide):
             LOG.error("a history could not be read: %s", error)
             return NOTHING, ("store",)
 
-    def _question(self, generation: Generation, user: str, live: LiveHistory, k: int, *, include_seen: bool = False) -> Question:
+    def _question(self, generation: Generation, user: str, live: LiveHistory, k: int, *, include_seen: bool | None = None) -> Question:
         index = generation.user_index(user)
         base_history = index < 0 or hash_of_user(user) not in self._forgotten
         person = person_of(live.attributes)

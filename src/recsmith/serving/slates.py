@@ -22,7 +22,9 @@ LOG = logging.getLogger("recsmith.serving")
 Filled = tuple[Served, Generation]
 
 
-async def slate_for_person(server: Server, user: str, size: int, slate: Slate, *, include_seen: bool, deadline_ms: int | None) -> Filled:
+async def slate_for_person(
+    server: Server, user: str, size: int, slate: Slate, *, include_seen: bool | None, deadline_ms: int | None
+) -> Filled:
     """A slate for a person. Raises `Problem` (409) for what the model in service cannot do."""
     asked = _asking(await server.asked(user, size, include_seen=include_seen), slate)
     return await _answer(server, asked, (user, "slate", size, include_seen, slate), deadline_ms)
@@ -34,7 +36,7 @@ async def slate_for_session(
     size: int,
     slate: Slate,
     *,
-    include_seen: bool,
+    include_seen: bool | None,
     allow: Sequence[str] | None,
     deny: Sequence[str],
     person: Person,
@@ -56,7 +58,7 @@ def described(served: Served, generation: Generation) -> dict[str, Any]:
 
 
 async def growing_slate(
-    server: Server, user: str, size: int, slate: Slate, *, include_seen: bool, deadline_ms: int | None
+    server: Server, user: str, size: int, slate: Slate, *, include_seen: bool | None, deadline_ms: int | None
 ) -> AsyncGenerator[Filled, None]:
     """The slate of a person after each slot, ever longer; the last one may be shorter than asked for when the deadline has passed.
 
@@ -70,7 +72,7 @@ async def growing_slate(
     items: list[int] = []
     scores: list[float] = []
     slots = _Slots(asked, server)
-    ends = asyncio.get_running_loop().time() + (deadline_ms or server.config.deadline_ms) / 1000
+    ends = asyncio.get_running_loop().time() + server.seconds(deadline_ms)
     try:
         while (slot := await slots.next(ends)) is not None:
             items.append(slot[0])
@@ -147,7 +149,7 @@ async def _answer(server: Server, asked: Asked, key: Hashable, deadline_ms: int 
         asked.question,
         key=key,
         depends=asked.depends,
-        deadline=(deadline_ms or server.config.deadline_ms) / 1000,
+        deadline=server.seconds(deadline_ms),
         degraded=asked.degraded,
     )
     return served, asked.generation

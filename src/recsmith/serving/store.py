@@ -205,10 +205,12 @@ class Store:
             raise StoreUnavailableError(_reason(error)) from error
 
 
-def exists(url: str) -> bool:
-    """Whether there is a store at an address: for SQLite, which would make one, whether the file is there."""
+def open_existing(url: str) -> Store:
+    """A server's store. Raises `UserError` where there is none; opened as a `Store`, a SQLite file that is missing would be made."""
     address = make_url(url)
-    return address.get_backend_name() != "sqlite" or Path(address.database or "").is_file()
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        raise UserError(f"there is no store `{url}`; give the URL that the server was started with")
+    return Store(url)
 
 
 def read_list(row: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +267,7 @@ def _assert_durable(cursor: Any, url: str) -> None:
 
 
 def _postgres(url: str, timeout: float) -> Engine:
-    import_extra("psycopg", extra="serve", purpose="a PostgreSQL store")
+    import_extra("psycopg", extra="postgres", purpose="a PostgreSQL store")
     address = make_url(url).set(drivername="postgresql+psycopg")
     wait = {"connect_timeout": max(1, int(timeout)), "options": "-c synchronous_commit=on -c statement_timeout=30000"}
     return create_engine(address, connect_args=wait, pool_pre_ping=True, pool_size=8, max_overflow=0, pool_timeout=timeout)

@@ -68,9 +68,20 @@ class BoundTreatment(NamedTuple):
 class Trials:
     """Belongs to the event loop; generations are made in threads."""
 
-    def __init__(self, folder: Path, store: Store, ingredients: Ingredients, *, holdout: float, exploration: Exploration) -> None:
-        """`folder` has the run folders that arms may name; `exploration` is for those whom no arm tells otherwise."""
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        ingredients: Ingredients,
+        *,
+        holdout: float,
+        exploration: Exploration,
+        standing: Sequence[Variant] = (),
+    ) -> None:
+        """`folder` has the run folders that arms may name; `exploration` is for those whom no arm tells otherwise; generations of the
+        `standing` variants are there whatever runs."""
         self._folder, self._store, self._ingredients = folder, store, ingredients
+        self._standing = set(standing) - {SERVICE}
         self.holdout = holdout
         self.exploration = None if exploration.kind == "none" else exploration
         self.problems: dict[str, str] = {}
@@ -132,7 +143,7 @@ class Trials:
 
     def make(self, definitions: Sequence[Definition], service: Generation) -> dict[Variant, Generation]:
         """The generations of all arms; those that are there already as they are. Runs in a thread. Raises `RecsmithError`."""
-        wanted = {variant_of(arm) for definition in definitions for arm in definition.arms} - {SERVICE}
+        wanted = {variant_of(arm) for definition in definitions for arm in definition.arms} - {SERVICE} | self._standing
         return {variant: self._made.get(variant) or self._generation(variant, service) for variant in wanted}
 
     def take(self, definitions: Sequence[Definition], made: dict[Variant, Generation]) -> None:
@@ -150,9 +161,12 @@ class Trials:
         return make_generation(name, there.get(name) or self._loaded(name), self._store, self._ingredients)
 
     def open(self, definitions: Sequence[Definition], service: Generation) -> tuple[list[Definition], dict[Variant, Generation]]:
-        """Those of `definitions` that can run, with their generations; why others cannot is kept in `problems`. Runs in a thread."""
+        """Those of `definitions` that can run, with their generations; why others cannot is kept in `problems`. Runs in a thread.
+
+        Raises `RecsmithError` when a standing variant cannot be made.
+        """
         running: list[Definition] = []
-        made: dict[Variant, Generation] = {}
+        made = self.make([], service)
         self.problems = {}
         for definition in definitions:
             try:

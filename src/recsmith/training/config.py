@@ -39,6 +39,8 @@ class TrainingConfig(Config):
     """Epochs between validations; .5 validates twice an epoch."""
     patience: int | None = Field(5, ge=1)
     """Validations without a gain after which training stops; none never stops early."""
+    least_steps: int = Field(200, ge=0)
+    """Optimiser steps before which patience does not end the training; on a small log an epoch is a handful of them."""
     max_history: int = Field(50, ge=1)
     """Events per training row that serve as input; the one after them is the last target."""
     long_histories: Literal["windows", "last"] = "windows"

@@ -155,9 +155,15 @@ class Run:
         loss = state.loss_sum / max(state.loss_count, 1)
         state.loss_sum, state.loss_count = 0.0, 0
         state.curve.append(asdict(CurveRow(self._epoch(), state.step, loss, self._seconds(), metrics)))
-        if self.config.patience is not None and state.validations_without_gain >= self.config.patience:
+        if self._is_out_of_patience():
             state.stopped = "patience"
         self._say_point(loss, metrics, gained)
+
+    def _is_out_of_patience(self) -> bool:
+        config, state = self.config, self.state
+        if config.patience is None or state.step < config.least_steps:
+            return False
+        return state.validations_without_gain >= config.patience
 
     def _keep_if_best(self, metrics: dict[str, float]) -> bool:
         """Copy the weights if they gave the best validation figure so far."""

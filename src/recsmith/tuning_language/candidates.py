@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from recsmith.nn.shortlist import best_outside, squeezed
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig
-from recsmith.tuning_language.tasks import load_tasks
+from recsmith.tuning_language.tasks import Case, load_tasks
 from recsmith.tuning_language.tuner import TunerConfig, learning
 from recsmith.tuning_language.wording import Wording
 
@@ -45,7 +45,7 @@ class TitleConfig(Config):
     """Examples per history of a batch."""
 
 
-class TitleModel(nn.Module):
+class TitleModel(nn.Module, ABC):
     """A language model that knows items by their titles: made and taught to read on item texts and training histories, then tuned."""
 
     reads: ClassVar[tuple[str, ...]] = ("texts",)
@@ -79,6 +79,16 @@ class TitleModel(nn.Module):
             self._pretrain(histories)
         self.network.tune()
 
+    def loss(self, batch: HistoryBatch, step: int) -> Tensor:
+        """Mean cross-entropy per token of the answers to questions about the batch; 0 when there are none to ask."""
+        batch = batch.known()
+        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+        return self.network.loss([self.wording.pair(self.template, case) for case in self.draw(batch, random)])
+
+    @abstractmethod
+    def draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
+        """Questions about random events of the batch, each with its answer; `examples` of the config for each history."""
+
     def extra_words(self) -> list[str]:
         """Answers that the tokenizer should know."""
         return []
@@ -107,7 +117,7 @@ class TitleModel(nn.Module):
         rows = [[*self.wording.title(item), self.network.end] for item in range(self.items)]
         known = [histories.row(row) for row in range(len(histories))]
         told = [[int(item) for item in row[row >= 0][-self.config.told_history :]] for row in known]
-        rows += [self.wording._listed([self.wording.title(item) for item in row]) for row in told if row]
+        rows += [self.wording.listed(row) for row in told if row]
         self.network.pretrain(rows, steps=self.config.pretrain_steps, learning_rate=self.config.pretrain_learning_rate)
 
     def _require_texts(self) -> None:
@@ -130,7 +140,7 @@ class CandidateConfig(TitleConfig):
     """Items that are judged; those behind keep the retriever's order."""
 
 
-class CandidateModel(TitleModel, ABC):
+class CandidateModel(TitleModel):
     """The candidates in the order of the language model, everything else behind them in the order of the retriever.
 
     Rows without history are answered by the retriever alone.
@@ -164,6 +174,15 @@ class CandidateModel(TitleModel, ABC):
             order = torch.tensor(candidates[row], device=places.device)[values.argsort(descending=True, stable=True)]
             places[row, order] = torch.arange(len(order), 0, -1, dtype=places.dtype, device=places.device)
         return places
+
+
+def followed_events(batch: HistoryBatch, count: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Row and place in the batch of `count` random events that something precedes; none where there is no such event."""
+    offsets = batch.offsets.cpu().numpy()
+    rows = np.repeat(np.arange(len(batch)), np.diff(offsets))
+    later = np.flatnonzero(np.arange(len(rows)) > offsets[:-1][rows])
+    if len(later):
+        yield from ((int(rows[event]), event) for event in random.choice(later, count).tolist())
 
 
 def row_of(batch: HistoryBatch, row: int, *, before: int | None = None) -> HistoryBatch:

@@ -209,7 +209,9 @@ class LanguageNetwork(nn.Module):
     # ---- learning ----
 
     def loss(self, pairs: Sequence[Pair], *, weights: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy per token of the targets, given the inputs; `weights` `[pair]` say how much each pair counts."""
+        """Mean cross-entropy per token of the targets, given the inputs; `weights` `[pair]` say how much each pair counts. No pairs: 0."""
+        if not pairs:
+            return next(one for one in self.parameters() if one.requires_grad).sum() * 0.0
         read = self._read_first if self.reads_first else self._read_on
         logits, wanted = read(pairs)
         losses = functional.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=_IGNORED, reduction="none")

@@ -131,9 +131,7 @@ class TextToItems(nn.Module):
             pairs = [self.wording.pair(template, case) for template, case in self.draw(family, batch, count, random)]
             if pairs:
                 losses.append(self.network.loss(pairs))
-        if not losses:
-            return self._nothing()
-        return torch.stack(losses).mean()
+        return torch.stack(losses).mean() if losses else self.network.loss([])
 
     def draw(self, family: Family, batch: HistoryBatch, count: int, random: np.random.Generator) -> Iterator[tuple[TaskTemplate, Case]]:
         """`count` questions of a family about random events of the batch (explanation and review: about random reviews)."""
@@ -182,10 +180,6 @@ class TextToItems(nn.Module):
         if name in ("title", "titles"):
             return len(self.table) > 0
         return name in ("user", "item", "history") or bool(case.words.get(name))
-
-    def _nothing(self) -> Tensor:
-        learning_ones = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        return learning_ones[0].sum() * 0.0
 
     # ---- items ----
 

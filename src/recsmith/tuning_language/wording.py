@@ -63,6 +63,11 @@ class Wording:
             self._told[item] = self.network.tokens(plain_line(self.titles[item]), longest=self.max_title)
         return self._told[item]
 
+    def listed(self, items: Sequence[int]) -> list[int]:
+        """The titles of several items, with semicolons between."""
+        between = self.words(";")
+        return [token for place, item in enumerate(items) for token in ([*between] if place else []) + self.title(item)]
+
     def words(self, text: str) -> list[int]:
         """The tokens of a template's fixed words."""
         if text not in self._fixed:
@@ -101,18 +106,14 @@ class Wording:
         if name == "title":
             return self.title(case.item)
         if name == "titles":
-            return self._listed([self.title(item) for item in case.history])
+            return self.listed(case.history)
         if name == "disliked":
-            return self._listed([self.title(item) for item in case.disliked])
+            return self.listed(case.disliked)
         if name == "candidates":
             return [
                 token for place, item in enumerate(case.candidates) for token in (*self.words(f"({LETTERS[place]})"), *self.title(item))
             ]
         return self.network.tokens(plain_line(case.words[name], longest=2000), longest=self.max_text)
-
-    def _listed(self, texts: Sequence[list[int]]) -> list[int]:
-        between = self.words(";")
-        return [token for place, text in enumerate(texts) for token in ([*between, *text] if place else text)]
 
     def shown(self, template: TaskTemplate, case: Case) -> TextPair:
         """The same as texts, items as `<item 3-17>` and people as `<user 5>`, with where they come from."""

@@ -43,7 +43,7 @@ async def similar(server: Server, call: Call) -> dict[str, Any]:
     """What goes with an item: the model's continuation of a history of just this item."""
     item = call.path["item_id"]
     server.require_item(item)
-    served = await server.recommend_session([item], call.query.k, deadline_ms=call.query.deadline_ms)
+    served = await server.recommend_session([item], call.query.k, include_seen=False, deadline_ms=call.query.deadline_ms)
     return list_document(server, served, None)
 
 
