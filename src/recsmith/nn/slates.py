@@ -140,7 +140,7 @@ class SlateReader(nn.Module):
     def after(self, batch: HistoryBatch) -> Tensor:
         """The state after each row, `[row, dim]`, from its last `max_history` clicks."""
         liked = self.clicks(batch) > 0
-        offsets = torch.cat([liked.new_zeros(1, dtype=torch.int64), liked.cumsum(0)])[batch.offsets]
+        offsets = offsets_from(liked.long())[batch.offsets]
         kept, offsets = tail_index(offsets, tokens=int(offsets[-1]), length=self.config.max_history)
         rows = torch.arange(len(batch), device=batch.items.device)
         return self._states(HistoryBatch(batch.items[liked][kept], offsets), rows, offsets[1:])
@@ -148,7 +148,7 @@ class SlateReader(nn.Module):
     def clicked_before(self, slates: Slates, batch: HistoryBatch) -> HistoryBatch:
         """The last `max_history` clicks before each slate, one row per slate."""
         liked = self.clicks(batch) > 0
-        before = torch.cat([liked.new_zeros(1, dtype=torch.int64), liked.cumsum(0)])
+        before = offsets_from(liked.long())
         ends = before[slates.starts]
         lengths = (ends - before[batch.offsets[slates.rows]]).clamp(max=self.config.max_history)
         offsets = offsets_from(lengths)
@@ -160,7 +160,7 @@ class SlateReader(nn.Module):
         liked = self.clicks(batch) > 0
         if not liked.any():
             return self.start.expand(len(rows), -1)
-        before = torch.cat([liked.new_zeros(1, dtype=torch.int64), liked.cumsum(0)])
+        before = offsets_from(liked.long())
         tokens = self.dropout(self.items(batch.items[liked]))
         states = self.project(self.dropout(self.gru(tokens, before[batch.offsets])))
         known = before[ends] > before[batch.offsets[rows]]

@@ -133,19 +133,38 @@ class Answers:
     async def _find(
         self, generation: Generation, question: Question, *, key: Hashable, depends: Hashable, deadline: float, degraded: tuple[str, ...]
     ) -> Served:
-        kept = self.cache.fresh(key, depends)
+        kept = self.kept(key, depends)
         if kept is not None:
-            return kept._replace(source="cache" if kept.source == "model" else kept.source)
+            return kept
+        found = await self.ask_in_time(generation, question, key=key, depends=depends, deadline=deadline, degraded=degraded)
+        return found if isinstance(found, Served) else self._fall_back(generation, question, key, (*degraded, found))
+
+    def kept(self, key: Hashable, depends: Hashable) -> Served | None:
+        """The kept answer if it is still true."""
+        kept = self.cache.fresh(key, depends)
+        return None if kept is None else kept._replace(source="cache" if kept.source == "model" else kept.source)
+
+    async def ask_in_time(
+        self,
+        generation: Generation,
+        question: Question,
+        *,
+        key: Hashable,
+        depends: Hashable,
+        deadline: float,
+        degraded: tuple[str, ...] = (),
+    ) -> Served | str:
+        """The model's list, which is kept unless it is already `degraded`; or why there is none: "deadline", "overload", "failure"."""
         try:
             async with asyncio.timeout(deadline):
                 items, scores, source = await self._batcher.ask(generation, question)
         except TimeoutError:
-            return self._fall_back(generation, question, key, (*degraded, "deadline"))
+            return "deadline"
         except OverloadError:
-            return self._fall_back(generation, question, key, (*degraded, "overload"))
+            return "overload"
         except ModelFailedError:
             LOG.exception("model %s failed", generation.name)
-            return self._fall_back(generation, question, key, (*degraded, "failure"))
+            return "failure"
         served = served_list(generation, items, scores, source, degraded)
         if not degraded:
             self.cache.keep(key, depends, served)

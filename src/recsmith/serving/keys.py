@@ -6,9 +6,10 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from recsmith.serving.bucket import Bucket
 from recsmith.serving.problems import Problem
 
 Role = Literal["reader", "writer", "admin"]
@@ -90,20 +91,19 @@ def may(role: Role, needed: Role) -> bool:
 class RateLimit:
     """A token bucket per key: `rate` requests a second over time, twice as many at once."""
 
-    def __init__(self, rate: float, *, clock: Any = time.monotonic) -> None:
+    def __init__(self, rate: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str, Bucket] = {}
 
     def check(self, key_id: str) -> None:
         """Raises `Problem` (429) when the bucket is empty."""
-        now = self._clock()
-        left, then = self._buckets.get(key_id, (2 * self._rate, now))
-        left = min(left + (now - then) * self._rate, 2 * self._rate)
-        if left < 1:
-            self._buckets[key_id] = (left, now)
-            raise too_fast(self._rate, (1 - left) / self._rate)
-        self._buckets[key_id] = (left - 1, now)
+        bucket = self._buckets.get(key_id)
+        if bucket is None:
+            bucket = self._buckets[key_id] = Bucket(self._rate, 2 * self._rate, clock=self._clock)
+        seconds = bucket.take()
+        if seconds > 0:
+            raise too_fast(self._rate, seconds)
 
 
 def too_fast(rate: float, seconds: float) -> Problem:
