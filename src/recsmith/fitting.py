@@ -306,6 +306,7 @@ def _token_facts(data: Dataset, prepared: Prepared) -> dict[str, Any]:
 def _training_facts(result: TrainingResult) -> dict[str, Any]:
     return {
         "steps": result.steps,
+        "batch size": result.batch_size,
         "best epoch": result.best_epoch,
         f"best watched {result.metric}": result.best_metric,
         "stopped because": result.stopped_because,

@@ -13,6 +13,10 @@ from recsmith.data import Histories, offsets_of
 from recsmith.protocols import HistoryBatch
 from recsmith.seeding import generator
 
+_SMALLEST_BATCH = 32
+
+_SMALLEST_BATCH = 32
+
 
 @dataclass(frozen=True)
 class TrainingRows:
@@ -86,6 +90,11 @@ def _pieces(histories: Histories, max_history: int, long_histories: str) -> tupl
     number = np.arange(len(pieces)) - np.repeat(offsets_of(counts)[:-1], counts)
     stops = histories.offsets[1:][pieces] - number * max_history
     return np.maximum(stops - max_history - 1, histories.offsets[:-1][pieces]), stops, pieces
+
+
+def batch_size_for(rows: TrainingRows, *, batch_size: int, least_batches: int) -> int:
+    """Rows per batch: `batch_size`, or fewer, but not below 32, where an epoch would otherwise have fewer than `least_batches` steps."""
+    return min(batch_size, max(_SMALLEST_BATCH, len(rows) // least_batches))
 
 
 def steps_per_epoch(rows: TrainingRows, batch_size: int) -> int:

@@ -32,6 +32,8 @@ class TrainingResult:
     curve: tuple[CurveRow, ...]
     steps: int
     """Optimiser steps done."""
+    batch_size: int
+    """Rows per step: the configured number, or fewer on a small log."""
     best_epoch: float | None
     """Where the best validation figure stood, in epochs; None without validation."""
     best_metrics: Mapping[str, float]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from recsmith.errors import ConfigError, UserError, suggestion
 from recsmith.protocols import Differentiable, HistoryBatch, Progress, Validate
 from recsmith.runtime import Runtime
-from recsmith.training.batches import TrainingRows, batches, steps_per_epoch
+from recsmith.training.batches import TrainingRows, batch_size_for, batches, steps_per_epoch
 from recsmith.training.checkpoint import (
     Checkpoint,
     optimizer_tensors,
@@ -72,7 +72,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.config)
-        self.steps_per_epoch = steps_per_epoch(self.rows, self.config.batch_size)
+        self.batch_size = batch_size_for(self.rows, batch_size=self.config.batch_size, least_batches=self.config.least_batches)
+        self.steps_per_epoch = steps_per_epoch(self.rows, self.batch_size)
         self.total = self.steps_per_epoch * self.config.epochs
         self.validation_steps = max(1, round(self.config.validate_every * self.steps_per_epoch))
         self.state = State()
@@ -99,7 +100,7 @@ class Run:
     def _batches(self, epoch: int, first: int) -> Iterator[HistoryBatch]:
         return batches(
             self.rows,
-            batch_size=self.config.batch_size,
+            batch_size=self.batch_size,
             seed=self.seed,
             epoch=epoch,
             first=first,
@@ -240,6 +241,7 @@ class Run:
         return TrainingResult(
             curve=tuple(CurveRow(**row) for row in state.curve),
             steps=state.step,
+            batch_size=self.batch_size,
             best_epoch=None if state.best_step is None else state.best_step / self.steps_per_epoch,
             best_metrics=dict(state.best_metrics),
             metric=self.config.validation_metric,
