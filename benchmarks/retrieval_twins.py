@@ -2,6 +2,10 @@
 
     RECSMITH_DATA=… python benchmarks/retrieval_twins.py [--pairs alpharec,llm2bert4rec,llm2sequential] [--seeds 0,1,2] [--epochs 60]
 
+`--data PATH` takes other data, also `world`; `--encoder tfidf` other vectors. To see that it runs (a minute of one core):
+
+    python benchmarks/retrieval_twins.py --data world:users=150,items=80,events=3000 --encoder tfidf --epochs 1 --seeds 0,1
+
 Both twins have the same settings, seeds, budget of epochs and early stopping; leave-one-out, full ranking, seen items masked. Per pair:
 mean ± sd over the seeds, and the paired test over people, each with the mean of their values over the seeds.
 """
@@ -20,6 +24,7 @@ prepare_environment()
 
 import numpy as np  # noqa: E402
 
+from recsmith.cli.options import read_data  # noqa: E402
 from recsmith.data import Dataset  # noqa: E402
 from recsmith.evaluation import Evaluation  # noqa: E402
 from recsmith.evaluation.significance import compare_with_baseline  # noqa: E402
@@ -40,18 +45,21 @@ def main() -> None:
     parser.add_argument("--pairs", default=",".join(PAIRS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--data", help="default: amazon-beauty in $RECSMITH_DATA")
+    parser.add_argument("--encoder", default="auto")
     arguments = parser.parse_args()
-    data = Dataset.from_path(Path(os.environ["RECSMITH_DATA"]) / "amazon-beauty")
+    data = read_data(arguments.data or str(Path(os.environ["RECSMITH_DATA"]) / "amazon-beauty"), None)
+    shared = {"training": {"epochs": arguments.epochs}, "encoder": {"name": arguments.encoder}}
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     for name in arguments.pairs.split(","):
-        with_texts = [measured(name, data, seed, arguments.epochs, {}) for seed in seeds]
-        without = [measured(name, data, seed, arguments.epochs, PAIRS[name]) for seed in seeds]
+        with_texts = [measured(name, data, seed, shared, {}) for seed in seeds]
+        without = [measured(name, data, seed, shared, PAIRS[name]) for seed in seeds]
         compare(name, with_texts, without)
 
 
-def measured(name: str, data: Dataset, seed: int, epochs: int, settings: dict[str, Any]) -> Evaluation:
+def measured(name: str, data: Dataset, seed: int, shared: dict[str, Any], settings: dict[str, Any]) -> Evaluation:
     started = time.process_time()
-    recipe = load_recipe(name).with_settings({"training": {"epochs": epochs}}).with_settings(settings)
+    recipe = load_recipe(name).with_settings(shared).with_settings(settings)
     evaluation = fit(recipe, data, seed=seed).evaluate("test")
     figures = "  ".join(f"{metric} {evaluation.metrics[metric]:.4f}" for metric in METRICS)
     kind = "without texts" if settings else "with texts"

@@ -16,6 +16,11 @@ from recsmith.recipe_files import recipe_names
 from recsmith.recommender import Recommender
 
 SMALL_LM = {"dim": 16, "layers": 1, "heads": 2, "ff_dim": 32, "words": 300}
+SMALL_COLLABORATIVE = {
+    "network": SMALL_LM,
+    "pretrain_steps": 2,
+    "collaborative": {"settings": {"dim": 8, "layers": 1, "heads": 1, "hidden": 8}, "training": {"epochs": 2}},
+}
 SMALL_T5 = {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
 LEAVE_ONE_OUT = {"name": "leave-one-out"}
 QUICK = {
@@ -83,6 +88,23 @@ QUICK = {
         "tokenizer": {"first_settings": {"levels": 1, "size": 4}, "second_settings": {"levels": 1, "size": 4}},
         "model": {**SMALL_T5, "behaviour_levels": 1},
     },
+    "onerec": {
+        "training": {"epochs": 2, "least_batches": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"levels": 2, "size": 4},
+        "model": {**SMALL_T5, "hidden": 16, "slate": 3, "experts": 2, "pretraining_steps": 2, "preference_rows": 2, "preference_lists": 2},
+    },
+    "colarec": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "tokenizer": {"levels": 2, "dim": 8, "steps": 5},
+        "model": {**SMALL_T5, "index_items": 8},
+    },
+    "lmindexer": {
+        "training": {"epochs": 2},
+        "tokenizer": {**SMALL_T5, "decoder_layers": 1, "levels": 2, "size": 4, "words": 300, "warm_up_epochs": 1, "epochs": 1},
+        "model": SMALL_T5,
+    },
     "letter-tiger": {
         "training": {"epochs": 2},
         "encoder": {"name": "tfidf", "dim": 16},
@@ -144,12 +166,97 @@ QUICK = {
         "tokenizer": {"name": "rq-kmeans", "levels": 2, "size": 8},
         "model": {"network": SMALL_LM},
     },
-    "tallrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
+    "pod": {"training": {"epochs": 2}, "model": {"network": SMALL_LM}},
+    "rdrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM}},
+    "reat": {"training": {"epochs": 2}, "model": {"network": SMALL_LM}},
+    "dealrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "selection": {"steps": 5, "share": 0.5}}},
+    "slim": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "people": 10, "max_rationale": 4}},
+    "llm-trsr": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4, "block": 3}},
+    "delrec": {
+        "training": {"epochs": 2},
+        "model": {
+            "network": SMALL_LM,
+            "pretrain_steps": 2,
+            "candidates": 4,
+            "distil_steps": 2,
+            "teacher_epochs": 1,
+            "teacher_settings": {"dim": 8, "layers": 1, "hidden": 8},
+        },
+    },
+    "user-prompts": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
+    "llm4dsr": {
+        "training": {"epochs": 2},
+        "model": {"dim": 16, "layers": 1, "hidden": 32},
+        "augmentation": {"network": SMALL_LM, "pretrain_steps": 2, "steps": 2},
+    },
+    "tallrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "question_steps": 1, "candidates": 4}},
     "llamarec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
     "bigrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2}},
+    "collm": {"training": {"epochs": 2}, "model": {**SMALL_COLLABORATIVE, "question_steps": 1, "candidates": 4, "language_steps": 1}},
+    "binllm": {"training": {"epochs": 2}, "model": {**SMALL_COLLABORATIVE, "question_steps": 1, "candidates": 4, "bit_steps": 2}},
+    "llara": {"training": {"epochs": 2}, "model": {**SMALL_COLLABORATIVE, "candidates": 4, "curriculum_steps": 1}},
+    "reclora": {"training": {"epochs": 2}, "model": {**SMALL_COLLABORATIVE, "question_steps": 1, "candidates": 4, "parts": 2}},
+    "reindex-then-adapt": {"training": {"epochs": 2}, "model": {**SMALL_COLLABORATIVE, "reindex_steps": 1}},
+    "cllm4rec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "token_steps": 1, "user_tokens": 8}},
     "e4srec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"network": SMALL_LM}},
+    "instructrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
+    "palr": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4, "length": 2}},
+    "recranker": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 3, "clusters": 2}},
+    "llama4rec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 3, "augment_at": 1}},
+    "calrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "texts": 2}},
+    "recgpt": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2}},
+    "recgpt-kuaishou": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "user_slots": 64, "pretrain_steps": 1}},
+    "genrec-seq2seq": {"training": {"epochs": 2}, "model": {**SMALL_T5, "pretrain_steps": 1}},
+    "once": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "hidden": 16}},
+    "embsum": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "hidden": 16, "negatives": 8}},
+    "mint": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16, "hidden": 16}},
+    "idreamrec": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "model": {"dim": 8, "layers": 1, "hidden": 32, "denoiser": 16},
+    },
+    "llm-rec": {"encoder": {"name": "tfidf", "dim": 16}},
+    "aspect-augmentation": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "model": {"dim": 16, "layers": 1, "hidden": 32, "experts": 2},
+    },
+    "llmrec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 16}, "model": {"dim": 16}},
+    "tf-dcon": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "model": {"dim": 16, "layers": 1, "hidden": 32, "experts": 2},
+    },
+    "gpt4rec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "queries": 2, "max_title": 4}},
+    "text-is-all-you-need": {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1, "hidden": 32, "words": 256}},
+    "adapter-transfer": {
+        "training": {"epochs": 2},
+        "encoder": {"name": "tfidf", "dim": 16},
+        "model": {"dim": 16, "layers": 1, "hidden": 32, "adapters": "houlsby"},
+    },
     "zero-shot-ranker": {"model": {"encoder": {"name": "tfidf", "dim": 16}, "candidates": 6}},
+    "unillmrec": {"model": {"encoder": {"name": "tfidf", "dim": 16}, "candidates": 6, "leaf": 4}},
+    "rella": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
+    "pap-rec": {
+        "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4, "questions": 8, "triggers": {"rounds": 2, "tries": 2}},
+    },
+    "fusion-in-decoder": {
+        "training": {"epochs": 2},
+        "model": {"network": {**SMALL_LM, "kind": "t5"}, "pretrain_steps": 2, "candidates": 4, "passages": 2},
+    },
     "llm2bert4rec": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
+    "indexing-title": {"training": {"epochs": 2}, "model": {"network": SMALL_LM}},
+    "indexing-numeric": {"training": {"epochs": 2}, "model": {"network": SMALL_LM}},
+    "idgenrec": {
+        "training": {"epochs": 2},
+        "tokenizer": {"network": SMALL_LM, "tag_steps": 2, "rounds": 1, "recommender_steps": 2, "writer_steps": 2},
+        "model": {"network": SMALL_LM},
+    },
+    "transrec": {"training": {"epochs": 2}, "text": "{title}", "model": {"network": SMALL_LM, "pretrain_steps": 2, "beams": 6}},
+    "said": {
+        "training": {"epochs": 2},
+        "model": {"network": SMALL_LM, "steps": 3, "downstream_settings": {"dim": 16, "layers": 1, "hidden": 32}},
+    },
     "llm2sequential": {"training": {"epochs": 2}, "encoder": {"name": "tfidf", "dim": 32}, "model": {"dim": 16, "layers": 1, "hidden": 32}},
 }
 
@@ -181,9 +288,12 @@ def test_every_recipe_is_tried_here() -> None:
     variants |= {f"indexing-{name}" for name in ("random", "independent", "collaborative", "semantic")}
     # the language ranker with other prompts: tests/language
     variants |= {"point-wise-ranker", "pair-wise-ranker", "nir", "near-cold-start", "language-profile", "drdt", "doke"}
-    variants |= {"diversity-reranker", "lm-likelihood"}
+    variants |= {"diversity-reranker", "lm-likelihood", "po4isr", "recprompt", "re2llm", "coral", "temporal-prompts", "lifelong-rag"}
+    variants |= {"llmtime", "next-poi", "rella-zero-shot", "bookgpt", "five-task-prompts"}
+    # want scenarios, cold items, categories: tests/language, tests/models
+    variants |= {"llm4msr", "cold-item-augmenter", "hamur", "domain-lora"}
     variants.add("genrec")  # bigrec without popularity
-    variants |= {"autorec", "hstu-actions"}  # need ratings: below
+    variants |= {"llms-rec", "autorec", "hstu-actions", "rating-means"}  # need ratings: below
     assert set(QUICK) | variants == set(recipe_names())
 
 
@@ -193,6 +303,12 @@ def test_a_rating_model_wants_ratings(data: Dataset) -> None:
     rated = Dataset.from_frame(data.interactions.with_columns(rating=pl.col("timestamp") % 5 + 1.0), name="rated")
     found = recsmith.fit("autorec", rated, settings={"training": {"epochs": 2}}).recommend(users=[1], k=3)
     assert found["score"].is_between(0, 7).all()
+    with pytest.raises(DataError, match="LLMs-Rec predicts ratings, but the log has none"):
+        recsmith.fit("llms-rec", data)
+    quick = {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}}
+    titles = pl.DataFrame({"item_id": range(0, 120, 10), "title": [f"Chapter {i}" for i in range(12)]})
+    titled = Dataset.from_frame(rated.interactions, catalogue=titles, name="titled")
+    assert len(recsmith.fit("llms-rec", titled, settings=quick).recommend(users=[1], k=3)) == 3
     with pytest.raises(DataError, match="HSTU is to read actions, but the log has no ratings"):
         recsmith.fit("hstu-actions", data)
     tiny = {"training": {"epochs": 2}, "model": {"dim": 16, "layers": 1}}

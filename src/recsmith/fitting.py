@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recsmith import rating
 from recsmith.augmentation import WRITERS, write_events
 from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
@@ -32,6 +33,7 @@ from recsmith.data import (
     require_single_events,
     split_log,
 )
+from recsmith.data.item_facts import ItemFacts
 from recsmith.data.validation import require_two_users
 from recsmith.encoders import EncoderConfig, encode_texts, given_vectors
 from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
@@ -39,13 +41,14 @@ from recsmith.evaluation import evaluate_answer
 from recsmith.item_tokenizers import tokenizer_card
 from recsmith.measurement import account
 from recsmith.models import MODELS
-from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Observer, Progress, ReviewReader, TextReader
+from recsmith.protocols import BoundItemTokenizer, FactReader, ItemTokenizer, Observer, PeopleReader, Progress, ReviewReader, TextReader
 from recsmith.recipe import Recipe, load_recipe
 from recsmith.recommender import Recommender, build_model, build_tokenizer, runtime_of
 from recsmith.seeding import derive_seed, generator
 from recsmith.starting import start_model
 from recsmith.training import Message, TrainingResult, learner_of, train
 from recsmith.training import update as train_more
+from recsmith.writing import item_words, people_vectors, written_for
 
 Settings = Mapping[str, Any]
 
@@ -69,10 +72,14 @@ class Prepared:
     facts: dict[str, Any] = field(default_factory=dict)
     """What the card says about data, encoder, tokenizer and writer."""
     seconds: dict[str, float] = field(default_factory=dict)
+    item_facts: ItemFacts | None = None
+    """Categories and places of the items, for models that read them."""
+    people: np.ndarray | None = None
+    """Vectors of what is written about each person, for models that read them."""
 
     def lessons(self) -> tuple[Histories, np.ndarray | None]:
         """What a model learns from: the training events, written ones in front; and the epoch in which each enters (None: the first)."""
-        return (self.split.train, None) if self.written is None else self.written.before(self.split.train, self.log)
+        return (self.split.train, None) if self.written is None else self.written.lessons(self.split.train, self.log)
 
 
 def fit(
@@ -94,6 +101,7 @@ def fit(
     been written with the best weights so far.
     """
     recipe = resolve_recipe(recipe, settings)
+    data = written_for(recipe, data, progress=progress)
     prepared = prepare(recipe, data, seed=seed, progress=progress)
     return _fit_prepared(recipe, data, prepared, seed=seed, out=_path(out), progress=progress, message=message, command=command)
 
@@ -185,12 +193,14 @@ def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | No
     if recipe.encoder is not None:
         vectors = _item_vectors(recipe, recipe.encoder, chosen, log, progress=progress, facts=facts, seconds=seconds)
     reads = getattr(MODELS.get(recipe.model.name), "reads", ())
-    texts = _item_words(recipe, chosen, log) if "texts" in reads else None
+    texts = item_words(recipe, chosen, log) if "texts" in reads else None
     reviews = TrainingReviews.of(chosen.reviews, log, split) if "reviews" in reads and chosen.reviews is not None else None
+    told = ItemFacts.of(chosen.catalogue, log.items) if "facts" in reads else None
+    people = people_vectors(recipe, chosen, log, facts) if "people" in reads else None
     if recipe.tokenizer is None:
-        return Prepared(log, split, vectors=vectors, texts=texts, reviews=reviews, written=written, facts=facts, seconds=seconds)
+        return Prepared(log, split, None, None, vectors, texts, reviews, written, facts, seconds, told, people)
     codes, tokenizer = _tokenize(recipe, chosen, log, split.train, vectors, seed=seed, progress=progress, facts=facts, seconds=seconds)
-    return Prepared(log, split, codes, tokenizer, vectors, texts, reviews, written, facts=facts, seconds=seconds)
+    return Prepared(log, split, codes, tokenizer, vectors, texts, reviews, written, facts, seconds, told, people)
 
 
 def train_prepared(
@@ -207,8 +217,12 @@ def train_prepared(
     model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes, vectors=prepared.vectors)
     if isinstance(model, TextReader) and prepared.texts is not None:
         model.read(prepared.texts)
+    if isinstance(model, FactReader) and prepared.item_facts is not None:
+        model.read_facts(prepared.item_facts)
     if isinstance(model, ReviewReader) and prepared.reviews is not None:
         model.read_reviews(prepared.reviews)
+    if isinstance(model, PeopleReader) and prepared.people is not None:
+        model.read_people(prepared.people)
     start_model(model, recipe, prepared.vectors, facts=prepared.facts, seed=seed)
     lessons, enters = prepared.lessons()
     if isinstance(model, Observer):
@@ -327,9 +341,8 @@ def resolve_recipe(recipe: str | Recipe, settings: Settings | None) -> Recipe:
     """A recipe by name, path or value, with `settings` changed."""
     if isinstance(settings, list | tuple):
         settings = parse_assignments(settings)
-    if isinstance(recipe, Recipe):
-        return recipe.with_settings(settings or {})
-    return load_recipe(recipe, settings=settings)
+    known = recipe.with_settings(settings or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, settings=settings)
+    return rating.watching(known)
 
 
 def _written_events(
@@ -356,7 +369,7 @@ def _written_events(
     if part is not None:
         started, kind = time.perf_counter(), WRITERS.get(part.name)
         writer = kind(kind.Config.parse(part.settings, where="augmentation"))
-        written = write_events(writer, log, split, name=part.name, source=data.hash, seed=seed, progress=progress)
+        written = write_events(writer, log, split, name=part.name, source=data.hash, seed=seed, progress=progress, catalogue=data.catalogue)
         seconds["write events"] = time.perf_counter() - started
         facts["augmentation"] = {**written.facts, "deviations": deviations(kind)}
     elif written is not None:
@@ -420,15 +433,6 @@ def _item_vectors(
     return encoded.vectors
 
 
-def _item_words(recipe: Recipe, data: Dataset, log: Log) -> list[str]:
-    """What a prompt calls each item: the recipe's text, else the title; the raw id where there are no words."""
-    if data.catalogue is None or (recipe.text is None and data.catalogue.title_column is None):
-        raise DataError(f"`{recipe.name}` speaks about items by title, but `{data.name}` has no titles; give a folder with an items file")
-    template = recipe.text or f"{{{data.catalogue.title_column}}}"
-    texts = data.catalogue.texts(log.items.ids, template=template)
-    return [text or f"item {item}" for text, item in zip(texts, log.items.ids, strict=True)]
-
-
 def _data_facts(data: Dataset, log: Log, split: Split) -> dict[str, Any]:
     return {
         "name": data.name,
@@ -468,6 +472,8 @@ def _validator(recipe: Recipe, prepared: Prepared, model: torch.nn.Module, *, se
 
 def _short_evaluation(recommender: Recommender, cases: Cases) -> dict[str, float]:
     """The metrics at the cutoff that the recipe watches; a smaller catalogue is ranked whole."""
+    if recommender.recipe.split.name == rating.PROTOCOL:
+        return rating.watched_errors(recommender.model, cases, trained_users=recommender.trained_users)
     wanted = recommender.recipe.training.validation_metric.partition("@")[2]
     cutoff = int(wanted) if wanted.isdigit() else 10
     k = min(cutoff, recommender.items)

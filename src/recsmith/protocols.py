@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from recsmith.config import Config
     from recsmith.data import Cases, Catalogue, Histories, ItemCodes, TrainingReviews
+    from recsmith.data.item_facts import ItemFacts
 
 
 # ---- values -----------------------------------------------------------------------------------------------------------
@@ -200,6 +201,24 @@ class ReviewReader(Protocol):
 
     def read_reviews(self, reviews: TrainingReviews) -> None:
         """Take in the reviews of training events; called before `observe`."""
+        ...
+
+
+@runtime_checkable
+class FactReader(Protocol):
+    """A model that knows more of items than their words; it says `reads = ("facts",)`."""
+
+    def read_facts(self, facts: ItemFacts) -> None:
+        """Take in categories and places of the items; saved with the weights."""
+        ...
+
+
+@runtime_checkable
+class PeopleReader(Protocol):
+    """A model that learns from what is written about people; it says `reads = ("people",)`."""
+
+    def read_people(self, vectors: np.ndarray) -> None:
+        """Take in a vector per person, float32 `[user, dim]`, zeros where nothing is written; saved with the weights."""
         ...
 
 

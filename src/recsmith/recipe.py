@@ -15,6 +15,7 @@ from recsmith.data import SplitConfig, ViewConfig
 from recsmith.encoders import EncoderConfig
 from recsmith.errors import ConfigError, UserError, suggestion
 from recsmith.item_tokenizers import TOKENIZERS
+from recsmith.language.writers.writing import WritingConfig
 from recsmith.models import MODELS
 from recsmith.recipe_files import recipe_folder, recipe_names, set_names
 from recsmith.training import NegativesConfig, StartConfig, TrainingConfig
@@ -72,6 +73,10 @@ class Recipe(Config):
     """Encoder of the item texts, where the model, its start or its item codes are made from them."""
     text: str | None = None
     """Template of an item's text, such as "{title}. {genres}"; None takes the catalogue's default."""
+    user_text: str | None = None
+    """Template of what is written about a person, by columns of the users' table; None takes what the data's writers wrote."""
+    writing: WritingConfig | None = None
+    """Writer of words, items or events that a language model adds to the data first; None leaves them as they are."""
     start: StartConfig = StartConfig()
     """What the model starts from instead of random weights."""
     tokenizer: PartConfig | None = None

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from recsmith import rating
 from recsmith.data import (
     Cases,
     Catalogue,
@@ -80,6 +81,8 @@ class Recommender:
     """What the encoder made of the items, for models that read it; float32 `[item, dim]`."""
     card: dict[str, Any] = field(default_factory=dict)
     """Everything the run wrote down about itself; see `recsmith.card`."""
+    earlier_codes: Path | None = None
+    """Where the versions of the codes are that are not in use; `save` takes them along. None where there are none."""
 
     @property
     def items(self) -> int:
@@ -238,20 +241,26 @@ class Recommender:
         return split_log(self.log, self.recipe.split)
 
     def evaluate(self, split: str = "test", *, data: Dataset | None = None, progress: Progress | None = None) -> Evaluation:
-        """Full-catalogue metrics on the "validation" or "test" cases of the run's log, or of other `data` cut the same way."""
+        """Full-catalogue metrics on the "validation" or "test" cases of the run's log, or of other `data` cut the same way.
+
+        Under `explicit-rating` the errors of predicted ratings; raises `UserError` there for a model that predicts none.
+        """
         name = _split_name(split)
         log = self.log if data is None else self._encode(data)
         cut = split_log(log, self.recipe.split)
         cases: Cases = getattr(cut, name)
         if len(cases) == 0:
             raise DataError(f"the {split} part of the data has no cases under {self.recipe.split.name}; give data with longer histories")
+        protocol = describe_protocol(self.recipe.split, tie_rule=cut.figures["tie_rule"])
+        if self.recipe.split.name == rating.PROTOCOL:
+            return rating.evaluate_predictions(self.model, cases, split=name, protocol=protocol, trained_users=self.trained_users)
         return evaluate_answer(
             self.answer,
             cases,
             item_count=self.items,
             ks=tuple(k for k in METRIC_CUTOFFS if k <= self.items) or (self.items,),
             split=name,
-            protocol=describe_protocol(self.recipe.split, tie_rule=cut.figures["tie_rule"]),
+            protocol=protocol,
             popularity=self.popularity,
             categories=self._categories(),
             checks=leak_checks(log, cut, split=name, popularity=self.popularity if data is None else None),
@@ -274,6 +283,7 @@ class Recommender:
             tokenizer=None if self.tokenizer is None else self.tokenizer.state(),
             vectors=self.vectors,
             card=self.card,
+            earlier_codes=self.earlier_codes,
         )
 
     def accelerated(self, *, k: int = 10, rows: int = 32, least_overlap: float = 0.99) -> tuple[Recommender, dict[str, Tried]]:
@@ -473,6 +483,7 @@ def load(folder: str | Path) -> Recommender:
         tokenizer=tokenizer,
         vectors=state.vectors,
         card=state.card,
+        earlier_codes=state.earlier_codes,
     )
 
 

@@ -9,11 +9,13 @@ item_codes.parquet, tokenizer.safetensors   semantic IDs and what made them (opt
 item_vectors.safetensors   what the encoder made of the items, for models that read it (optional)
 card.json, card.md     what came out, and how
 curve.jsonl            loss and validation metrics along training (gradient-trained models); curve.png with the plotting extra
+token_versions/        earlier versions of the item codes, each with what belonged to it (see `recsmith.tokens`)
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +37,8 @@ from recsmith.errors import ArtifactError
 from recsmith.recipe import Recipe
 
 RUN = FolderKind("run", version=1, migrations={})
+TOKEN_VERSIONS = "token_versions"
+"""Where a run keeps the versions of its codes that are not in use, each in a folder named by its number."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class RunState:
     tokenizer: Mapping[str, np.ndarray] | None = None
     vectors: np.ndarray | None = None
     card: dict[str, Any] = field(default_factory=dict)
+    earlier_codes: Path | None = None
+    """The folder that holds the versions of the codes that are not in use; it goes along wherever the run is written."""
 
 
 def write_run(folder: Path, state: RunState) -> Path:
@@ -75,6 +81,8 @@ def fill_run(draft: Path, state: RunState) -> None:
     if state.vectors is not None:
         save_arrays({"vectors": np.ascontiguousarray(state.vectors, dtype=np.float32)}, draft / "item_vectors.safetensors")
     _write_card(draft, state.card)
+    if state.earlier_codes is not None:
+        shutil.copytree(state.earlier_codes, draft / TOKEN_VERSIONS)
 
 
 def read_run(folder: Path, *, weights: bool = True) -> RunState:
@@ -92,6 +100,7 @@ def read_run(folder: Path, *, weights: bool = True) -> RunState:
             tokenizer=_read_tokenizer(folder),
             vectors=_read_vectors(folder) if weights else None,
             card=_read_card(folder),
+            earlier_codes=folder / TOKEN_VERSIONS if (folder / TOKEN_VERSIONS).is_dir() else None,
         )
     except (SafetensorError, pl.exceptions.PolarsError, OSError) as error:
         raise ArtifactError(f"run folder `{folder}` cannot be read ({error}); copy it again or fit again") from None
@@ -122,7 +131,8 @@ def _read_log(folder: Path) -> Log:
 def _write_codes(folder: Path, codes: ItemCodes, items: Vocabulary) -> None:
     frame = pl.DataFrame({f"level_{level}": codes.table[:, level] for level in range(codes.levels)})
     frame.write_parquet(folder / "item_codes.parquet")
-    write_json(folder / "item_codes.json", {"sizes": list(codes.sizes), "items": fingerprint(items.ids)})
+    words = {"words": list(codes.words)} if codes.words else {}
+    write_json(folder / "item_codes.json", {"sizes": list(codes.sizes), "items": fingerprint(items.ids), **words})
 
 
 def _read_codes(folder: Path, items: Vocabulary) -> ItemCodes | None:
@@ -136,7 +146,7 @@ def _read_codes(folder: Path, items: Vocabulary) -> ItemCodes | None:
             f"codes and items of `{folder}` are out of step: the codes are those of {len(table)} items with hash {facts.get('items')}, "
             f"the run's {len(items)} items have hash {found}; copy the run again, or fit again"
         )
-    return ItemCodes(table, tuple(facts["sizes"]))
+    return ItemCodes(table, tuple(facts["sizes"]), tuple(facts.get("words", ())))
 
 
 def _read_catalogue(folder: Path) -> Catalogue | None:

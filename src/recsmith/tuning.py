@@ -16,8 +16,9 @@ from recsmith.protocols import Progress
 from recsmith.recipe import Recipe
 from recsmith.recommender import load
 from recsmith.training.search import SearchResult, SearchSpace, search
+from recsmith.writing import written_for
 
-DATA_SECTIONS = ("view", "split", "augmentation", "encoder", "tokenizer", "text")
+DATA_SECTIONS = ("view", "split", "augmentation", "encoder", "tokenizer", "text", "user_text", "writing")
 """Sections of a recipe that change what models are trained on; a trial that leaves them alone shares the preparation."""
 
 
@@ -44,7 +45,8 @@ def tune(
         raise ConfigError(f'recipe `{recipe.name}` has no [search] section; add one, such as "model.dropout" = {{ low = 0.0, high = 0.6 }}')
     out = Path(out)
     work = out.with_name(f".{out.name}.search")
-    trial = _Trial(recipe, data, prepare(recipe, data, seed=seed, progress=progress), seed, work / "best", command)
+    written = written_for(recipe, data, progress=progress)
+    trial = _Trial(recipe, (data, written), prepare(recipe, written, seed=seed, progress=progress), seed, work / "best", command)
     space = SearchSpace.parse(recipe.search)
     found = search(
         trial,
@@ -63,18 +65,23 @@ def tune(
 class _Trial:
     """The objective of the search; keeps the best run so far as a folder, so that nothing is trained twice."""
 
-    def __init__(self, recipe: Recipe, data: Dataset, prepared: Prepared, seed: int, best: Path, command: str | None) -> None:
-        self.recipe, self.data, self.prepared, self.seed, self.best, self.command = recipe, data, prepared, seed, best, command
+    def __init__(
+        self, recipe: Recipe, data: tuple[Dataset, Dataset], prepared: Prepared, seed: int, best: Path, command: str | None
+    ) -> None:
+        """`data` as given, and with what the recipe's writer adds; `prepared` from the latter."""
+        self.recipe, self.prepared, self.seed, self.best, self.command = recipe, prepared, seed, best, command
+        self.given, self.data = data
         self.metric = recipe.training.validation_metric
 
     def __call__(self, values: dict[str, Any]) -> float:
         recipe = self.recipe.with_settings(nested(values))
         shared = all(name.split(".")[0] not in DATA_SECTIONS for name in values)
-        prepared = self.prepared if shared else prepare(recipe, self.data, seed=self.seed)
+        data = self.data if shared else written_for(recipe, self.given)
+        prepared = self.prepared if shared else prepare(recipe, data, seed=self.seed)
         started = time.perf_counter()
         model, result = train_prepared(recipe, prepared, seed=self.seed)
         seconds = time.perf_counter() - started
-        recommender = build_recommender(recipe, self.data, prepared, model, result, seed=self.seed, command=self.command)
+        recommender = build_recommender(recipe, data, prepared, model, result, seed=self.seed, command=self.command)
         recommender.card["seconds"]["fit"] = seconds
         value = recommender.evaluate("validation").metrics[self.metric]
         if not self.best.exists() or value > load(self.best).card["tuned value"]:

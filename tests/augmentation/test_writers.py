@@ -45,7 +45,7 @@ def longer(data: Dataset, name: str, **options: Any) -> Dataset:
     return augment(data, writer(name), name=name, view=ViewConfig(), split=options.pop("split", SplitConfig()), **options)
 
 
-@pytest.mark.parametrize("name", list(WRITERS))
+@pytest.mark.parametrize("name", list(FEW))
 def test_what_is_written_fits(name: str) -> None:
     train = Histories.from_rows([[0, 1, 2], [], [3], [4, 5, 6, 7], list(range(10)), [2, 2, 3]])
     rows, enters = writer(name, longest=4).write(train, items=ITEMS, seed=3)
@@ -95,7 +95,7 @@ def test_an_epoch_sees_what_has_entered() -> None:
         assert sorted(batch.items.tolist()) == sorted(events)
 
 
-@pytest.mark.parametrize("name", list(WRITERS))
+@pytest.mark.parametrize("name", list(FEW))
 def test_what_is_held_out_is_neither_seen_nor_changed(name: str) -> None:
     data = walks()
     split = data.split()

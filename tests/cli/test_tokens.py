@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from tests.cli.conftest import COLUMNS
 
+from recsmith import load
 from recsmith.artifacts import update_file
 from recsmith.cli.program import execute
 from recsmith.run_folder import RUN, read_run, write_run
@@ -30,9 +31,9 @@ SMALL = {
 }
 
 
-def fit_tiger(shop: Path, out: Path, *, seed: int = 0) -> Path:
+def fit_tiger(shop: Path, out: Path, *, seed: int = 0, **more: object) -> Path:
     words = ["fit", "tiger", "--data", str(shop), "--columns", COLUMNS, "--out", str(out), "--seed", str(seed)]
-    assert execute([*words, *(word for name, value in SMALL.items() for word in ("--set", f"{name}={value}"))]) == 0
+    assert execute([*words, *(word for name, value in {**SMALL, **more}.items() for word in ("--set", f"{name}={value}"))]) == 0
     return out
 
 
@@ -223,6 +224,35 @@ def test_migrate_and_roll_back(cli, own_run: Path, current: Path) -> None:
     again = read_run(own_run)
     assert again.codes is not None
     assert (again.codes.table == migrated.codes.table).all()
+
+
+def test_saving_takes_earlier_versions_of_the_codes_along(cli, own_run: Path, current: Path, tmp_path: Path) -> None:
+    assert cli("tokens", "migrate", own_run, "--items", current, "--json").json["version"] == 2
+    load(own_run).save(own_run)
+    elsewhere = load(own_run).save(tmp_path / "elsewhere")
+    for run in (own_run, elsewhere):
+        kept = cli("tokens", "versions", run, "--json").json["versions"]
+        assert [(one["version"], one["current"]) for one in kept] == [(1, False), (2, True)]
+    assert cli("tokens", "rollback", elsewhere, "--json").json["version"] == 1
+    assert load(elsewhere).card.get("tokens", {}).get("version", 1) == 1
+
+
+@pytest.mark.parametrize("tokenizer", ["rq-vae", "letter"])
+def test_codes_of_networks_migrate_and_roll_back(cli, shop: Path, current: Path, tmp_path: Path, tokenizer: str) -> None:
+    small = {"name": f'"{tokenizer}"', "hidden": "[8]", "latent": 4, "epochs": 3, "warm_up_epochs": 2}
+    run = fit_tiger(shop, tmp_path / "run", **{f"tokenizer.{name}": value for name, value in small.items()})
+    old = read_run(run)
+    facts = cli("tokens", "migrate", run, "--items", current, "--json").json
+    assert (facts["version"], facts["new"]) == (2, 2)
+    migrated = read_run(run)
+    assert old.codes is not None
+    assert migrated.codes is not None
+    assert (migrated.codes.table[:12] == old.codes.table).all(axis=1).sum() == facts["kept"] > 0
+    assert len(cli("recommend", run, "--history", "s1,n1", "-k", "3", "--json").json) == 3
+    assert cli("tokens", "rollback", run, "--json").json["version"] == 1
+    back = read_run(run)
+    assert back.codes is not None
+    assert (back.codes.table == old.codes.table).all()
 
 
 def test_migration_elsewhere_and_from_nothing(cli, tiger_run: Path, current: Path, tmp_path: Path) -> None:

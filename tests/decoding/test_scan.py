@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from recsmith.data import Histories
+from recsmith.data import Histories, ItemCodes
 from recsmith.decoding import BoundRules, Scan, faster_scan, top_k
 from recsmith.errors import UserError
 from recsmith.models import MODELS
-from recsmith.protocols import HistoryBatch, InnerProductModel, Limits
+from recsmith.protocols import HistoryBatch, InnerProductModel, Limits, Observer
 
 ITEMS, DIM = 5000, 24
 
@@ -78,11 +78,18 @@ def test_small_catalogues_are_not_scanned(vectors: torch.Tensor) -> None:
     assert faster_scan(queries(2), vectors, None) is None
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "lrurec"])
+SCANNED = ("sasrec", "gru4rec", "lrurec", "bert4rec", "hstu", "sse-pt", "alpharec", "rlmrec", "unisrec", "vqrec", "zesrec")
+
+
+@pytest.mark.parametrize("name", SCANNED)
 def test_models_score_by_the_inner_product_that_they_name(name: str) -> None:
     cls = MODELS.get(name)
     torch.manual_seed(4)
-    model = cls(cls.Config(dim=16), items=50).eval()
+    random, reads = np.random.default_rng(0), getattr(cls, "reads", ())
+    given = {"vectors": random.normal(size=(50, 24)).astype(np.float32), "codes": ItemCodes(random.integers(0, 8, (50, 3)), (8, 8, 8))}
+    model = cls(cls.Config.parse({"dim": 16}), items=50, **{part: given[part] for part in reads}).eval()
+    if isinstance(model, Observer):
+        model.observe(Histories.from_rows([[1, 2, 3], [2, 4, 5], [7, 8]]))
     batch = HistoryBatch(torch.randint(0, 50, (9,)), torch.tensor([0, 4, 4, 9]))
     assert isinstance(model, InnerProductModel)
     with torch.no_grad():

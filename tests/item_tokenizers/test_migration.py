@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsmith.data import Histories, ItemCodes
 from recsmith.errors import UserError
 from recsmith.item_tokenizers import TOKENIZERS
 from recsmith.item_tokenizers.migration import matched_numbers, migrate_codes, rotation_between
 from recsmith.item_tokenizers.residual import ResidualTokenizer
+from recsmith.protocols import Observer
 from recsmith.seeding import generator
 
 NAMES = ("rq-kmeans", "pq")
@@ -58,6 +60,32 @@ def test_most_items_keep_their_codes_when_some_come_and_go(name: str) -> None:
     assert result.figures["error_if_none_were_kept"] <= result.figures["error"] < 1.2 * before
     more = tokenizer.errors(vectors, result.codes.table[:, :-1])
     assert more.mean() == pytest.approx(result.figures["error"])
+
+
+@pytest.mark.parametrize("name", ["rq-vae", "letter"])
+def test_codebooks_behind_a_network_move_too(name: str) -> None:
+    vectors = catalogue()
+    small = {"hidden": (16,), "latent": 8, "epochs": 10, "warm_up_epochs": 3}
+    tokenizer, again = (make(name, **small) for _ in range(2))
+    for one in (tokenizer, again):
+        if isinstance(one, Observer):
+            one.observe(Histories.from_rows(list(generator(0, "histories").integers(0, OLD, (60, 6)))))
+    old = tokenizer.fit(vectors[:OLD], seed=1)
+    network = {part: value for part, value in tokenizer.state().items() if part.startswith("encoder.")}
+    result = migrate_codes(make_loaded(tokenizer), old, vectors, fit_on=np.arange(20, OLD + NEW), keep=0.1)
+    assert len({tuple(row) for row in result.codes.table.tolist()}) == OLD + NEW
+    assert result.kept.mean() > 0.5
+    assert result.figures["error"] < 1.2 * tokenizer.errors(vectors, moved_codes(tokenizer, vectors)).mean()
+    assert all(np.array_equal(tokenizer.state()[part], value) for part, value in network.items())
+    fresh = migrate_codes(again, old, vectors[:OLD], fit_on=np.arange(OLD), start="fresh", keep=0.0, seed=1)
+    assert np.array_equal(fresh.codes.table, old.table)
+
+
+def moved_codes(tokenizer: ResidualTokenizer, vectors: np.ndarray) -> np.ndarray:
+    """The learned codes that the vectors get, without regard to collisions."""
+    sizes = tuple(len(value) for name, value in tokenizer.state().items() if name.startswith("codebook."))
+    none = ItemCodes(np.zeros((0, len(sizes) + 1), dtype=np.int64), (*sizes, len(vectors)))
+    return tokenizer.assign(vectors, taken=none).table[:, :-1]
 
 
 def test_more_patience_keeps_more() -> None:

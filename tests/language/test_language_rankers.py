@@ -5,31 +5,53 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recsmith.config import Config
+from recsmith.data import Histories
+from recsmith.data.item_facts import ItemFacts
 from recsmith.errors import UserError
 from recsmith.language import AnswerCache, Budget, Prompt, ScriptedBackend
 from recsmith.language.asker import Asker
 from recsmith.language.demonstrations import Demonstrations
 from recsmith.language.rankers import RANKERS, RankCase, Ranked
+from recsmith.language.rankers.coral import Coral, CoralConfig
 from recsmith.language.rankers.drdt import Drdt, DrdtConfig
+from recsmith.language.rankers.lifelong import Lifelong, LifelongConfig
 from recsmith.language.rankers.likelihood import Likelihood, LikelihoodConfig
 from recsmith.language.rankers.list_wise import ListWise, ListWiseConfig
+from recsmith.language.rankers.next_poi import NextPoi, NextPoiConfig
 from recsmith.language.rankers.nir import Nir, NirConfig
 from recsmith.language.rankers.pair_wise import PairWise, PairWiseConfig
+from recsmith.language.rankers.po4isr import Po4isr, Po4isrConfig
 from recsmith.language.rankers.point_wise import PointWise, PointWiseConfig
 from recsmith.language.rankers.profile import Profile, ProfileConfig
+from recsmith.language.rankers.re2llm import Re2llm, Re2llmConfig
+from recsmith.language.rankers.recprompt import RecPrompt, RecPromptConfig
+from recsmith.language.rankers.rella import Rella, RellaConfig
+from recsmith.language.rankers.temporal import Temporal, TemporalConfig
+from recsmith.language.shelf import Shelf
 
-CASES = [
+SAID = [
     RankCase(["War one", "War two", "Love one"], ["Love four", "War three", "Love five", "War six"]),
     RankCase(["Love one"], ["War three", "Love four"]),
     RankCase(["Love one", "Love two"], ["War six", "War three", "Love five", "Love four", "War seven"]),
 ]
 GENRES = ("War", "Love")
+TEXTS = sorted({text for case in SAID for text in (*case.history, *case.candidates)})
+
+
+def looked_up(case: RankCase) -> RankCase:
+    """The case with item numbers, and a day between events."""
+    numbers = [[TEXTS.index(text) for text in texts] for texts in (case.history, case.candidates)]
+    return replace(case, items=numbers[0], candidate_items=numbers[1], times=[86_400.0 * day for day in range(len(case.history))])
+
+
+CASES = [looked_up(case) for case in SAID]
 
 
 def best_orders() -> list[list[int]]:
@@ -59,6 +81,21 @@ def truthful(prompt: Prompt) -> str:
     return ", ".join(number for number, _ in ordered)
 
 
+def genre_vectors(texts: Sequence[str]) -> np.ndarray:
+    return np.array([[genre in text for genre in GENRES] for text in texts], dtype=np.float32)
+
+
+SHELF = Shelf(
+    TEXTS, ItemFacts([[text.split()[0]] for text in TEXTS], [(50.0, 8.0 + 0.1 * item) for item in range(len(TEXTS))]), genre_vectors
+)
+
+
+def looking(ranker):
+    """A ranker that looks things up, in front of the shelf (nobody else took anything)."""
+    ranker.look_at(replace(SHELF, people=Histories.from_rows([[]])))
+    return ranker
+
+
 MADE = {
     "list-wise": ListWise(ListWiseConfig()),
     "list-wise, permuted": ListWise(ListWiseConfig(permutations=5)),
@@ -70,6 +107,14 @@ MADE = {
     "nir": Nir(NirConfig()),
     "profile": Profile(ProfileConfig()),
     "drdt": Drdt(DrdtConfig()),
+    "temporal": Temporal(TemporalConfig()),
+    "next place": looking(NextPoi(NextPoiConfig())),
+    "rella": looking(Rella(RellaConfig())),
+    "lifelong": looking(Lifelong(LifelongConfig())),
+    "po4isr": Po4isr(Po4isrConfig()),
+    "recprompt": RecPrompt(RecPromptConfig()),
+    "re2llm": looking(Re2llm(Re2llmConfig())),
+    "coral": looking(Coral(CoralConfig())),
 }
 
 
@@ -123,10 +168,6 @@ def test_a_model_that_always_takes_the_first_is_found_out_and_cured() -> None:
     pairs = PairWise(PairWiseConfig(scheme="all-pairs")).rank(CASES, Asker(ScriptedBackend(lambda prompt: "A")))
     assert pairs.figures["inconsistent"] == 1.0
     assert pairs.orders == [list(range(len(case.candidates))) for case in CASES]
-
-
-def genre_vectors(texts: Sequence[str]) -> np.ndarray:
-    return np.array([[genre in text for genre in GENRES] for text in texts], dtype=np.float32)
 
 
 def test_recency_and_demonstrations_stand_in_the_prompt() -> None:

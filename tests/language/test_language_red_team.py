@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recsmith.language.compiler import compile_prompt
 from recsmith.language.parsing import FormatError, parse_choice, parse_number, parse_order
+from recsmith.language.prompt_search import with_instruction
 from recsmith.language.template import load_template
 from recsmith.language.untrusted import DATA_RULE, as_data, plain_line
 
@@ -52,6 +53,10 @@ QUOTED = re.compile(r'"[^"\n]*"')
 MARKS = ["<|", "|>", "[INST]", "[/INST]", "<<SYS>>", "</s>", "<s>", "<start_of_turn>", "<end_of_turn>", "<eos>", "<bos>"]
 
 
+LATER = ["temporal-gaps", "next-poi", "rella-yes", "po4isr", "write-hint", "rank-with-hint", "book-summary", "unillmrec-branches"]
+LATER += ["prompt-reasons", "answer-from-memory"]
+
+
 def frame(messages) -> str:
     return QUOTED.sub('"…"', "\n====\n".join(f"{message.role}\n{message.content}" for message in messages))
 
@@ -62,7 +67,7 @@ def texts(template, value: str) -> dict:
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-@pytest.mark.parametrize("name", ["rank-list", "rank-pair", "rank-point", "rate", "explain", "profile", "next-item", "describe"])
+@pytest.mark.parametrize("name", ["rank-list", "rank-pair", "rank-point", "rate", "explain", "profile", "next-item", "describe", *LATER])
 def test_the_frame_of_a_prompt_does_not_depend_on_the_data(name: str, attack: str) -> None:
     template = load_template(name)
     harmless = compile_prompt(template, texts(template, "A film")).prompt.messages
@@ -94,6 +99,19 @@ def test_any_text_becomes_one_quoted_line(text: str, longest: int) -> None:
 )
 def test_honest_titles_stay_readable(title: str) -> None:
     assert plain_line(title).replace("(REC)", "[REC]") == title
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_an_instruction_that_a_model_wrote_stays_one_line_before_the_rule(attack: str) -> None:
+    template = load_template("rank-list")
+    values = {"history": ["A film"], "candidates": ["Another"]}
+    system, question = compile_prompt(with_instruction(template, attack), values).prompt.messages
+    assert question == compile_prompt(template, values).prompt.messages[1]
+    written, rule = system.content.rsplit("\n\n", 1)
+    assert rule == DATA_RULE
+    assert len(written.splitlines()) <= 1
+    assert not any(mark in written for mark in MARKS)
+    assert len(written) <= 2001
 
 
 def test_an_obedient_model_changes_nothing_but_the_order() -> None:

@@ -24,15 +24,26 @@ RECIPES = [
     "near-cold-start",
     "doke",
     "diversity-reranker",
+    "po4isr",
+    "recprompt",
+    "re2llm",
+    "coral",
+    "temporal-prompts",
+    "next-poi",
+    "rella-zero-shot",
+    "lifelong-rag",
+    "bookgpt",
+    "five-task-prompts",
+    "unillmrec",
 ]
 
 
 def dataset(*, titles: bool = True) -> Dataset:
     rows = [(user, item, 10 * user + item) for user in range(12) for item in range(8) if (user + item) % 2 == 0 or item == user % 8]
     log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    catalogue = pl.DataFrame(
-        {"item_id": list(range(8)), "title": [f"Film {'even' if item % 2 == 0 else 'odd'} {item}" for item in range(8)]}
-    )
+    kinds = ["even" if item % 2 == 0 else "odd" for item in range(8)]
+    columns = {"title": [f"Film {kind} {item}" for item, kind in enumerate(kinds)], "genres": [[kind] for kind in kinds]}
+    catalogue = pl.DataFrame({"item_id": list(range(8)), **columns, "latitude": [50.0 + item for item in range(8)], "longitude": [8.0] * 8})
     return Dataset.from_frame(log, catalogue=catalogue if titles else None, name="parity")
 
 
@@ -84,19 +95,45 @@ def test_a_spent_budget_ends_the_run_and_keeps_the_answers(endpoint, tmp_path: P
     assert card["language"]["cached"] >= paid > 0
 
 
+def test_what_a_ranker_looks_up_must_stand_in_the_catalogue(tmp_path: Path) -> None:
+    bare = Dataset.from_frame(dataset().interactions, catalogue=dataset().catalogue.frame.select("item_id", "title"), name="bare")
+    with pytest.raises(DataError, match="`next-poi` asks how far items are, but the catalogue has no coordinates"):
+        fitting.fit("next-poi", bare, out=tmp_path / "run", settings=settings(None, tmp_path))
+    with pytest.raises(DataError, match="`interest-series` speaks of kinds of items, but the catalogue names none"):
+        fitting.fit("llmtime", bare, out=tmp_path / "run", settings=settings(None, tmp_path))
+
+
+def test_without_a_language_model_nothing_is_learned_and_the_card_says_so(tmp_path: Path) -> None:
+    card = fitting.run("po4isr", dataset(), out=tmp_path / "run", settings=settings(None, tmp_path))
+    assert card["language"]["lessons"] == "none: no language model"
+
+
+def test_what_was_learned_is_in_the_run(endpoint, tmp_path: Path) -> None:
+    endpoint.behave(text="2, 1, 3")
+    fitting.run("recprompt", dataset(), out=tmp_path / "run", settings=settings(endpoint.url, tmp_path))
+    loaded = recsmith.load(tmp_path / "run").model
+    assert loaded.learned.texts[0].startswith("You order candidates")
+    assert loaded.state_dict().keys() >= {"learned.content", "facts.content", "people.values"}
+
+
 def test_data_without_titles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="speaks about items by title, but `parity` has no titles"):
         fitting.run("nir", dataset(titles=False), out=tmp_path / "run", settings=settings(None, tmp_path))
 
 
-def test_likelihood_runs_on_a_local_model(tmp_path: Path) -> None:
+LOCAL = {"lm-likelihood": {}, "llmtime": {}, "rella-zero-shot": {"ranker_settings": {"answer": "probability"}}}
+
+
+@pytest.mark.parametrize("recipe", LOCAL)
+def test_likelihood_runs_on_a_local_model(recipe: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from tiny_language_model import write_tiny_model
 
     local = {"backend": {"kind": "local", "local": {"folder": str(write_tiny_model(tmp_path / "tiny")), "precision": "fp32"}}}
-    card = fitting.run("lm-likelihood", dataset(), out=tmp_path / "run", settings=settings(None, tmp_path, **local))
+    card = fitting.run(recipe, dataset(), out=tmp_path / "run", settings=settings(None, tmp_path, **local, **LOCAL[recipe]))
     assert card["language"]["backend"].startswith("tiny (files sha256")
-    assert card["language"]["ranker"] == "likelihood"
+    assert card["language"]["ranker"] == load_recipe(recipe).model.settings["ranker"]
+    assert card["language"]["format error"] == 0.0
 
 
 def test_the_recipes_load() -> None:

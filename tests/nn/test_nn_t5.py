@@ -18,6 +18,14 @@ def test_norm_and_its_gradient():
     assert torch.allclose(_RmsNorm.apply(x, weight, 1e-6), expected)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e3])
+def test_norm_is_the_same_with_and_without_a_gradient(scale):
+    norm, x = RMSNorm(24), scale * torch.randn(5, 3, 24)
+    norm.weight.data.normal_()
+    with torch.no_grad():
+        torch.testing.assert_close(norm(x), _RmsNorm.apply(x, norm.weight, 1e-6))
+
+
 def test_norm_computes_in_float32():
     assert RMSNorm(4)(torch.ones(2, 4, dtype=torch.bfloat16)).dtype == torch.float32
 

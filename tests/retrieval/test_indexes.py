@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsmith.data import Histories
+from recsmith.decoding import Scan
 from recsmith.errors import ArtifactError, DataError, MissingExtraError, UserError
 from recsmith.protocols import Limits
 from recsmith.retrieval import Bm25Index, ExactIndex, FaissConfig, FaissIndex, load_index
@@ -133,6 +134,26 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index" / "index.safetensors").write_bytes(b"")
     with pytest.raises(ArtifactError, match="damaged"):
         load_index(tmp_path / "index")
+
+
+def test_a_large_exact_index_answers_by_the_scan_until_its_vectors_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    many, asked = vectors(12_000), vectors(3, seed=9)
+    monkeypatch.setattr("recsmith.retrieval.exact.faster_scan", lambda _, table, bias: Scan(table, bias))
+    index, plain = ExactIndex(), ExactIndex()
+    for one in (index, plain):
+        one.add(np.arange(len(many)) + 5, many)
+    limits = Limits(exclude=Histories.from_rows([[5, 6], [], [7]]), allowed=np.arange(len(many) + 5) % 3 > 0)
+    monkeypatch.setattr(plain, "_scan_for", lambda _: None)
+    for change in (lambda _: None, lambda one: one.remove([17, 100]), lambda one: one.add([3], asked[:1] * 1.5)):
+        change(index)
+        change(plain)
+        for _ in range(4):
+            got, wanted = (one.search(asked, 10, limits=limits) for one in (index, plain))
+            np.testing.assert_array_equal(got.items, wanted.items)
+            np.testing.assert_allclose(got.scores, wanted.scores, rtol=1e-5, atol=1e-6)
+        assert index._scan is not None
+        assert index._scan.proved > 0
+    assert len(index._scan.vectors) == len(many) + 1
 
 
 def test_faiss_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

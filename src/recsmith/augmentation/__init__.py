@@ -8,6 +8,7 @@ WRITERS = Registry(
     {
         "gan": "recsmith.augmentation.gan:GanWriter",
         "diffuasr": "recsmith.augmentation.diffuasr:DiffuAsr",
+        "llm4dsr": "recsmith.augmentation.llm4dsr:Llm4Dsr",
         "diff4rec": "recsmith.augmentation.diff4rec:Diff4Rec",
     },
 )

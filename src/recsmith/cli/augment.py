@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def augment(
-    writer: Annotated[str, typer.Argument(metavar="WRITER", help="gan, diffuasr or diff4rec.")],
+    writer: Annotated[str, typer.Argument(metavar="WRITER", help="gan, diffuasr, diff4rec or llm4dsr.")],
     data: options.Data,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write: a prepared data set with the written events.")],
     recipe: Annotated[

@@ -16,6 +16,7 @@ from recsmith.errors import RecsmithError
 COMMANDS = {
     "data": "recsmith.cli.data",
     "augment": "recsmith.cli.augment",
+    "write": "recsmith.cli.write",
     "run": "recsmith.cli.run",
     "fit": "recsmith.cli.fit",
     "tune": "recsmith.cli.tune",

@@ -99,7 +99,8 @@ def show_result(card: dict[str, Any]) -> None:
     title = f"{card['title']} on {facts['name']}: {facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events"
     display.print_table(["metric", "validation", "test: ours", "paper", "difference"], lines, title=title)
     display.say(f"paper: {published['source']}" if rows else "paper: no published figure for this system on this data")
-    display.say(f"protocol: {card['protocol']['name']}, ranked over the full catalogue; {sum_of(card['seconds'])}")
+    ranking = "ratings of held-out pairs" if "RMSE" in card["metrics"] else "ranked over the full catalogue"
+    display.say(f"protocol: {card['protocol']['name']}, {ranking}; {sum_of(card['seconds'])}")
     display.say(f"written to `{card['run']}`, with all metrics in card.md; next: recsmith recommend {card['run']} --user ID")
 
 

@@ -235,6 +235,8 @@ def _show_report(report: dict[str, Any]) -> None:
     ]
     if lines:
         display.print_table(["share of …", "codes of the prefix", "here", "codes dealt at random", "ratio"], lines)
+    if report["ids"]:
+        display.print_table(["title", "id"], [[_shortened([one["title"]])[0], one["id"]] for one in report["ids"]])
     for node in report["tree"]:
         _show_node(node, "")
     for text in report["notes"]:

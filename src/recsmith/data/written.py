@@ -52,6 +52,15 @@ class WrittenEvents:
                 "out here may have been training; write them for this recipe: recsmith augment WRITER --for RECIPE"
             )
 
+    def lessons(self, train: Histories, log: Log) -> tuple[Histories, np.ndarray]:
+        """What a model is to learn from: `before`, or the written events alone where the facts say `instead` (a condensed log)."""
+        rows, enters = self.before(train, log)
+        if not self.facts.get("instead"):
+            return rows, enters
+        place = np.arange(len(rows.values)) - rows.offsets[:-1][rows.rows]
+        kept = place < (rows.lengths - train.lengths)[rows.rows]
+        return rows.where(kept), enters[kept]
+
     def before(self, train: Histories, log: Log) -> tuple[Histories, np.ndarray]:
         """The training histories with the written events in front, and the epoch in which each event enters, int64 `[event]`.
 

@@ -20,6 +20,9 @@ from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.protocols import HistoryBatch
 
+_NEVER = -1e4
+"""Logit of a code that does not follow on the end of an id; its probability is exactly 0."""
+
 Prompt = Callable[[HistoryBatch], tuple[Tensor, Tensor]]
 """Histories → token ids and whether they are real (not padding), both `[batch, token]`; every row has a real token."""
 
@@ -36,6 +39,11 @@ class CodeTokens:
         """One new token per level and code, numbered from `first` on."""
         starts = [first + sum(codes.sizes[:level]) for level in range(codes.levels)]
         return cls(tuple(torch.arange(start, start + size) for start, size in zip(starts, codes.sizes, strict=True)))
+
+    @classmethod
+    def spelled(cls, first: int, codes: ItemCodes) -> CodeTokens:
+        """One new token per code, the same at every level: for ids that are words (`codes.words`)."""
+        return cls(tuple(torch.arange(first, first + size) for size in codes.sizes))
 
     def of(self, level: int, codes: Tensor) -> Tensor:
         """Tokens of codes of a level, any shape."""
@@ -93,12 +101,17 @@ class CausalCodes(nn.Module):
         prompt: Prompt,
         layout: Literal["tree", "rows"] = "tree",
         softmax: Literal["level", "vocabulary"] = "level",
+        ends: bool = False,
     ) -> None:
-        """`softmax="vocabulary"` answers log-probabilities over all tokens; search with `normalise="none"` then."""
+        """`softmax="vocabulary"` answers log-probabilities over all tokens; search with `normalise="none"` then.
+
+        `ends`: code 0 is the end of an id, and nothing but code 0 follows on it.
+        """
         super().__init__()
         _check_tokens(tokens, codes, model)
         self.config = Config()
-        self.model, self.tokens, self.prompt, self.layout, self.softmax = model, tokens, prompt, layout, softmax
+        self.model, self.tokens, self.prompt, self.layout = model, tokens, prompt, layout
+        self.softmax, self.ends = softmax, ends
 
     def prefill(self, batch: HistoryBatch) -> Any:
         """Read the prompts."""
@@ -122,7 +135,7 @@ class CausalCodes(nn.Module):
         seen = torch.cat([inherited, itself], dim=2)
         positions = state.real.sum(dim=1, keepdim=True) + level - 1
         logits, cache = self._read(state, self.tokens.of(level - 1, last), positions.expand_as(last), seen)
-        return self._of_level(logits, level), replace(state, cache=cache, seen=seen)
+        return self._of_level(logits, level, last), replace(state, cache=cache, seen=seen)
 
     def steps(self, state: _Tree, codes: list[Tensor], parents: list[Tensor]) -> list[Tensor]:
         """Logits after several levels of codes at once, in one pass: what `step` for level 1, 2, … answers, level by level.
@@ -142,7 +155,8 @@ class CausalCodes(nn.Module):
         depth = torch.cat([torch.full_like(code, level) for level, code in enumerate(codes)], dim=1)
         positions = state.real.sum(dim=1, keepdim=True) + depth
         logits, _ = self._read(replace(state, cache=_copied(state.cache)), tokens, positions, every)
-        return [self._of_level(part, level + 1) for level, part in enumerate(logits.split([code.shape[1] for code in codes], dim=1))]
+        parts = logits.split([code.shape[1] for code in codes], dim=1)
+        return [self._of_level(part, level + 1, code) for level, (part, code) in enumerate(zip(parts, codes, strict=True))]
 
     def rows(self, state: _Tree, rows: Tensor) -> _Tree:
         """The state of some rows, before any step."""
@@ -173,10 +187,10 @@ class CausalCodes(nn.Module):
             use_cache=True,
         )
         state = _Tree(answer.past_key_values, real, state.logits[flat], state.seen[flat])
-        return self._of_level(answer.logits.view(rows, beams, -1), level), state
+        return self._of_level(answer.logits.view(rows, beams, -1), level, last), state
 
-    def _of_level(self, logits: Tensor, level: int) -> Tensor:
-        return _of_level(logits, self.tokens.levels[level], self.softmax)
+    def _of_level(self, logits: Tensor, level: int, last: Tensor | None = None) -> Tensor:
+        return _of_level(logits, self.tokens.levels[level], self.softmax, last if self.ends else None)
 
 
 @dataclass(frozen=True)
@@ -204,12 +218,16 @@ class EncoderDecoderCodes(nn.Module):
         *,
         prompt: Prompt,
         softmax: Literal["level", "vocabulary"] = "level",
+        ends: bool = False,
     ) -> None:
-        """`softmax="vocabulary"` answers log-probabilities over all tokens; search with `normalise="none"` then."""
+        """`softmax="vocabulary"` answers log-probabilities over all tokens; search with `normalise="none"` then.
+
+        `ends`: code 0 is the end of an id, and nothing but code 0 follows on it.
+        """
         super().__init__()
         _check_tokens(tokens, codes, model)
         self.config = Config()
-        self.model, self.tokens, self.prompt, self.softmax = model, tokens, prompt, softmax
+        self.model, self.tokens, self.prompt, self.softmax, self.ends = model, tokens, prompt, softmax, ends
 
     def prefill(self, batch: HistoryBatch) -> _Read:
         """Encode the prompts."""
@@ -238,14 +256,21 @@ class EncoderDecoderCodes(nn.Module):
             use_cache=True,
         )
         logits = answer.logits.view(*tokens.shape, -1)
-        return _of_level(logits, self.tokens.levels[level], self.softmax), _Read(encoded, real, answer.past_key_values, tokens.shape[1])
+        found = _of_level(logits, self.tokens.levels[level], self.softmax, last if self.ends else None)
+        return found, _Read(encoded, real, answer.past_key_values, tokens.shape[1])
 
 
-def _of_level(logits: Tensor, tokens: Tensor, softmax: str) -> Tensor:
+def _of_level(logits: Tensor, tokens: Tensor, softmax: str, last: Tensor | None) -> Tensor:
+    """Of the codes of a level; where `last` `[batch, beam]`, the code before, ended the id, code 0 has all the probability."""
     tokens = tokens.to(logits.device)
     if softmax == "vocabulary":
         logits = logits.float().log_softmax(dim=-1)
-    return logits[..., tokens]
+    own = logits[..., tokens]
+    if last is None:
+        return own
+    over = torch.full_like(own[0, 0], _NEVER)
+    over[0] = 0
+    return torch.where((last == 0)[..., None], over, own)
 
 
 def _copied(cache: Any) -> Any:

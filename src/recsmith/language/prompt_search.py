@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
 from recsmith.language.compiler import Value, compile_prompt
-from recsmith.language.rankers.case import RankCase
+from recsmith.language.rankers.case import RankCase, reciprocal_ranks
 from recsmith.language.template import Template, load_template
+from recsmith.language.untrusted import plain_line
 
+_LONGEST = 2000
+"""Signs of an instruction that a model wrote, at most."""
 RankWith = Callable[[Template, Sequence[RankCase]], Sequence[Sequence[int]]]
 """A template, cases → orders of their candidates: the ranker whose instruction is improved."""
 
@@ -42,17 +45,16 @@ def improve_instruction(
     everything else, the rule about quoted data above all, is out of the writer's reach. Deviations: wording of our own; the score alone
     is the monitor, the paper's topic measures are left out.
     """
-    if len(cases) != len(right) or not cases:
-        raise UserError(f"{len(cases)} cases have {len(right)} right candidates; give one per case, and at least one case")
+    require_lessons(cases, right)
     ask_for = load_template("improve-prompt")
     best, orders = template, rank_with(template, cases)
-    trials = [Trial(_instruction(template), _score(orders, right))]
+    trials = [Trial(instruction_of(template), _score(orders, right))]
     top = trials[0].score
     for _ in range(rounds):
         values: dict[str, Value] = {
-            "instruction": _instruction(best),
+            "instruction": instruction_of(best),
             "score": round(top, 4),
-            "failures": _failures(cases, right, orders, failures),
+            "failures": failures_of(cases, right, orders, failures),
         }
         answer = writer.ask([compile_prompt(ask_for, values, count=writer.count_tokens).prompt])[0]
         if not answer or not answer.strip():
@@ -65,10 +67,17 @@ def improve_instruction(
     return best, trials
 
 
+def require_lessons(cases: Sequence[RankCase], right: Sequence[int]) -> None:
+    """Raise `UserError` unless there are cases, and one right candidate for each."""
+    if len(cases) != len(right) or not cases:
+        raise UserError(f"{len(cases)} cases have {len(right)} right candidates; give one per case, and at least one case")
+
+
 def with_instruction(template: Template, instruction: str) -> Template:
-    """The template with another first system section; braces in it are plain signs."""
+    """The template with another first system section, on one line and without what could be taken for the frame of a prompt, since a
+    model wrote it that has read data; braces in it are plain signs."""
     place = _place(template)
-    plain = instruction.replace("{", "{{").replace("}", "}}")
+    plain = plain_line(instruction, longest=_LONGEST).replace("{", "{{").replace("}", "}}")
     sections = [section.override(text=plain) if number == place else section for number, section in enumerate(template.section)]
     return template.override(section=[section.model_dump() for section in sections], version=template.version + 1)
 
@@ -80,15 +89,17 @@ def _place(template: Template) -> int:
     return found[0]
 
 
-def _instruction(template: Template) -> str:
-    return template.section[_place(template)].text.strip()
+def instruction_of(template: Template) -> str:
+    """The first system section, which is what may be improved."""
+    return template.section[_place(template)].text.strip().replace("{{", "{").replace("}}", "}")
 
 
 def _score(orders: Sequence[Sequence[int]], right: Sequence[int]) -> float:
-    return sum(1 / (list(order).index(answer) + 1) for order, answer in zip(orders, right, strict=True)) / len(right)
+    return sum(reciprocal_ranks(orders, right)) / len(right)
 
 
-def _failures(cases: Sequence[RankCase], right: Sequence[int], orders: Sequence[Sequence[int]], count: int) -> list[str]:
+def failures_of(cases: Sequence[RankCase], right: Sequence[int], orders: Sequence[Sequence[int]], count: int) -> list[str]:
+    """Up to `count` cases whose right candidate was not ranked first, a line each; "none" where there are none."""
     wrong = [
         f"{', '.join(case.history[-5:])} → {case.candidates[answer]} → {case.candidates[order[0]]}"
         for case, answer, order in zip(cases, right, orders, strict=True)

@@ -92,10 +92,16 @@ class Alpharec(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Cosines `[batch, item]`, 0 for empty rows."""
-        tables = self._tables()
-        people = F.normalize(self._people(*self._items(batch), tables), dim=1)
-        filled = (batch.offsets.diff() > 0)[:, None]
-        return (people * filled) @ F.normalize(tables.mean(0), dim=1).T
+        return self.queries(batch) @ self.answer_vectors()[0].T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """People whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
+        people = F.normalize(self._people(*self._items(batch), self._tables()), dim=1)
+        return people * (batch.offsets.diff() > 0)[:, None]
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors of length 1, `[item, dim]`; there is no bias."""
+        return F.normalize(self._tables().mean(0), dim=1), None
 
     def _items(self, batch: HistoryBatch) -> tuple[Tensor, Tensor]:
         """Each row's distinct items among its last events, packed."""

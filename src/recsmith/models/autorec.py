@@ -41,6 +41,7 @@ class AutoRec(nn.Module):
     Config: ClassVar[type[AutoRecConfig]] = AutoRecConfig
     answers: ClassVar[Literal["scores"]] = "scores"
     learns: ClassVar[Literal["gradient"]] = "gradient"
+    rates: ClassVar[bool] = True
 
     centre: Tensor
     """Running mean of the ratings met in training, a scalar."""

@@ -1,10 +1,12 @@
-"""DreamRec: diffusion in the space of item vectors, guided by the history, dreams up the vector of the wanted item (Yang et al., 2023)."""
+"""DreamRec: diffusion in the space of item vectors, guided by the history, dreams up the vector of the wanted item (Yang et al., 2023);
+and iDreamRec, whose space is that of texts (Hu et al., 2024)."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch.nn import functional
 from recsmith.config import Config
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.diffusion import GaussianDiffusion, cosine_variance, step_embedding
+from recsmith.nn.item_vectors import ItemVectors, KeptTable
 from recsmith.nn.next_step import NextStep
 from recsmith.protocols import HistoryBatch
 
@@ -54,6 +57,11 @@ class DreamRec(NextStep):
         super().__init__()
         self.config = config
         self.items = nn.Embedding(items, config.dim)
+        self._build(config)
+        nn.init.normal_(self.items.weight)
+
+    def _build(self, config: DreamRecConfig) -> None:
+        """All but the items."""
         self.encoder = CausalEncoder(config)
         self.start = nn.Parameter(torch.zeros(config.dim))
         self.nothing = nn.Parameter(torch.zeros(config.dim))
@@ -66,11 +74,10 @@ class DreamRec(NextStep):
         for layer in self.denoiser:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_normal_(layer.weight)
-        nn.init.normal_(self.items.weight)
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Squared error of the restored vector, mean over positions and values; 0 for a batch without events."""
-        states, index = self.next_states(lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets), batch)
+        states, index = self.next_states(lambda tokens, offsets: self.encoder(self._inputs(batch.items[tokens]), offsets), batch)
         if not len(index):
             return states.sum() * 0
         clean = self._targets()[batch.items[index]]
@@ -86,7 +93,7 @@ class DreamRec(NextStep):
 
     def dream(self, batch: HistoryBatch) -> Tensor:
         """The vector of the item that would suit each history best, `[batch, dim]`."""
-        states = self.final_states(lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets), batch)
+        states = self.final_states(lambda tokens, offsets: self.encoder(self._inputs(batch.items[tokens]), offsets), batch)
 
         def restore(current: Tensor, steps: Tensor) -> Tensor:
             guided, unguided = (self._restore(current, guide, steps) for guide in (states, self.nothing.expand_as(states)))
@@ -97,6 +104,62 @@ class DreamRec(NextStep):
     def _restore(self, noisy: Tensor, guides: Tensor, steps: Tensor) -> Tensor:
         return self.denoiser(torch.cat([noisy, guides, step_embedding(steps, self.step_width).to(noisy.dtype)], 1))
 
+    def _inputs(self, items: Tensor) -> Tensor:
+        """What the encoder reads of items int64 `[token]`, `[token, dim]`."""
+        return self.items(items)
+
     def _targets(self) -> Tensor:
         """The item vectors at length √dim, out of reach of gradients; `[item, dim]`."""
         return functional.normalize(self.items.weight.detach(), dim=1) * self.config.dim**0.5
+
+
+class IDreamRec(DreamRec):
+    """DreamRec in a space that no training moves: the vectors of the items' texts, turned and scaled so that all directions count alike.
+
+    Paper: Hu, Zhang et al., "Generate and Instantiate What You Prefer: Text-Guided Diffusion for Sequential Recommendation", 2024
+    (iDreamRec). A language model describes each item first (`recsmith write llm-rec`, its style `basic`), so that the space knows more of
+    it than a title; new items have a place in it.
+
+    Deviations: those of DreamRec; the space is made isotropic by its `dim` first principal components at equal variance; intentions in
+    people's own words do not guide.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("vectors",)
+    inductive: ClassVar[bool] = True
+
+    mean: Tensor
+    turn: Tensor
+
+    def __init__(self, config: DreamRecConfig, *, items: int, vectors: np.ndarray) -> None:
+        NextStep.__init__(self)
+        self.config = config
+        self.texts = ItemVectors(vectors)
+        mean, turn = isotropic(self.texts.values, config.dim)
+        self.register_buffer("mean", mean)
+        self.register_buffer("turn", turn)
+        self._build(config)
+        self._table = KeptTable(self, self._turned)
+
+    def _inputs(self, items: Tensor) -> Tensor:
+        return self._table()[items]
+
+    def _targets(self) -> Tensor:
+        return self._table()
+
+    def _turned(self) -> Tensor:
+        return functional.normalize((self.texts.values - self.mean) @ self.turn, dim=1) * self.config.dim**0.5
+
+
+def isotropic(vectors: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean `[width]` and a map `[width, dim]` after which the vectors `[item, width]` have variance 1 along all their main directions.
+
+    Directions in which the vectors do not differ, and those that are missing, are mapped to 0.
+    """
+    mean = vectors.mean(0)
+    _, spread, directions = torch.linalg.svd((vectors - mean).double(), full_matrices=False)
+    spread, directions = spread[:dim], directions[:dim]
+    real = spread > 1e-6 * spread.max().clamp(min=1e-12)
+    scales = torch.where(real, len(vectors) ** 0.5 / spread.clamp(min=1e-12), 0.0)
+    turn = vectors.new_zeros(vectors.shape[1], dim)
+    turn[:, : len(scales)] = (directions.T * scales).float()
+    return mean, turn

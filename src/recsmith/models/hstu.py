@@ -155,6 +155,10 @@ class Hstu(NextStep):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
+        return self.queries(batch) @ self.answer_vectors()[0].T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
         times = known_times(batch.times, like=batch.items)
         numbers = self._action_numbers(batch)
 
@@ -163,8 +167,11 @@ class Hstu(NextStep):
                 return self(batch.items[index], offsets, times[index])
             return self(batch.items[index], offsets, times[index], numbers[index])[1::2]
 
-        states, vectors = self._comparable(self.final_states(encode, batch))
-        return states @ vectors.T
+        return self._sharp(self.final_states(encode, batch))
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors `[item, dim]`; there is no bias."""
+        return self.items.weight if self.config.similarity == "dot" else F.normalize(self.items.weight, dim=1), None
 
     def action_probabilities(self, batch: HistoryBatch, candidates: Tensor) -> Tensor:
         """The ranking head: probability of each action if a candidate came next, `[batch, candidate, action]`.
@@ -213,7 +220,7 @@ class Hstu(NextStep):
         return retrieval + self.config.action_weight * ranking
 
     def _retrieval_loss(self, states: Tensor, targets: Tensor) -> Tensor:
-        states, vectors = self._comparable(states)
+        states, vectors = self._sharp(states), self.answer_vectors()[0]
         if self.config.loss == "softmax" or not len(targets):
             return fused_cross_entropy(states, vectors, targets)
         drawn = shared_negatives(items=len(vectors), count=self.config.negatives, device=targets.device)
@@ -229,8 +236,6 @@ class Hstu(NextStep):
         numbers = torch.bucketize(batch.weights, self.borders.to(batch.weights.dtype), right=True)
         return numbers.masked_fill(~batch.weights.isfinite(), unknown)
 
-    def _comparable(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States and item vectors whose inner product is the score."""
-        if self.config.similarity == "dot":
-            return states, self.items.weight
-        return F.normalize(states, dim=1) / self.config.temperature, F.normalize(self.items.weight, dim=1)
+    def _sharp(self, states: Tensor) -> Tensor:
+        """States as they are compared with `answer_vectors`."""
+        return states if self.config.similarity == "dot" else F.normalize(states, dim=1) / self.config.temperature

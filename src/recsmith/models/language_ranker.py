@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.data import Histories
+from recsmith.data.item_facts import ItemFacts
 from recsmith.decoding.grounding import Grounding
 from recsmith.decoding.grounding_exact import ExactMatcher
 from recsmith.decoding.grounding_fuzzy import FuzzyMatcher
@@ -25,9 +26,14 @@ from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
 from recsmith.language.dry_run import DryRun
 from recsmith.language.rankers import RANKERS, RankCase, Ranked
+from recsmith.language.rankers.case import LearningRanker, ShelfRanker
 from recsmith.language.rankers.embedded import EncoderRanker
+from recsmith.language.shelf import Shelf
+from recsmith.models.fact_table import FactTable
+from recsmith.models.lessons import draw_lessons
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.nn.neighbour_table import NeighbourTable
+from recsmith.nn.packed_rows import PackedRows
 from recsmith.nn.shortlist import best_outside, squeezed
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
@@ -46,7 +52,7 @@ class LanguageRankerConfig(Config):
     candidates: int = Field(20, ge=1)
     """Items that are ranked anew; those behind keep the retriever's order."""
     ranker: str = "list-wise"
-    """How the language model is asked: list-wise, point-wise, pair-wise, likelihood, nir, profile or drdt."""
+    """How the language model is asked: list-wise, point-wise, pair-wise, likelihood, nir, profile, drdt and the others of the registry."""
     ranker_settings: dict[str, Any] = {}
     """Settings of the ranker."""
     backend: BackendConfig = BackendConfig()
@@ -61,6 +67,10 @@ class LanguageRankerConfig(Config):
     """Lines about what people took besides, for templates with a field `knowledge` (rank-with-knowledge); counted in training."""
     max_history: int = Field(20, ge=1)
     """Events of a history that are told, counted from its end."""
+    lessons: int = Field(0, ge=0)
+    """Last training events of as many people, from which a ranker that learns (po4isr, recprompt, re2llm, coral) is taught."""
+    seed: int = 0
+    """Seed of the choice of lessons."""
 
 
 class LanguageRanker(nn.Module):
@@ -70,7 +80,8 @@ class LanguageRanker(nn.Module):
     Only the retriever learns from events. The candidates of a history are its best items outside the history; the ranker puts them into
     an order, grounded so that nothing but a candidate can be answered, and everything else follows in the retriever's order. Rows without
     history are answered by the retriever alone. `figures()` says which backend spoke, what it cost, and how many of its answers could
-    not be used.
+    not be used. A ranker that learns is taught on `lessons`: training events that the retriever has seen, so candidates are shuffled there;
+    what it learned is saved with the weights. Without a language model it learns nothing, and the card says so.
 
     Deviations: candidates come from a retriever of this library, not from the papers' random or popular sets.
     """
@@ -78,7 +89,7 @@ class LanguageRanker(nn.Module):
     Config: ClassVar[type[LanguageRankerConfig]] = LanguageRankerConfig
     answers: ClassVar[Literal["scores"]] = "scores"
     learns: ClassVar[Literal["closed-form"]] = "closed-form"
-    reads: ClassVar[tuple[str, ...]] = ("texts",)
+    reads: ClassVar[tuple[str, ...]] = ("texts", "facts")
 
     def __init__(self, config: LanguageRankerConfig, *, items: int, backend: Backend | None = None) -> None:
         """`backend` takes the place of the one that the config names."""
@@ -86,7 +97,7 @@ class LanguageRanker(nn.Module):
         self.config = config
         self.items = items
         self.retriever = closed_form_retriever(config.retriever, config.retriever_settings, items=items)
-        self.table = TextTable()
+        self.table, self.facts, self.people, self.learned = TextTable(), FactTable(), PackedRows(), TextTable()
         self.besides = NeighbourTable(items if config.knowledge else 0, _NEIGHBOURS)
         make = RANKERS.get(config.ranker)
         self._ranker = make(make.Config.parse(config.ranker_settings, where="model.ranker_settings"), ground=ground_in)
@@ -94,18 +105,51 @@ class LanguageRanker(nn.Module):
         self._asker: Asker | None = None
         self._encoded: tuple[str, dict[str, np.ndarray]] | None = None
         self._figures: list[tuple[int, dict[str, Any]]] = []
+        self._lesson_figures: dict[str, Any] = {}
+        self._ready = False
 
     def read(self, texts: Sequence[str]) -> None:
         """The items' own words, one text per item; stored with the weights."""
         if len(texts) != self.items:
             raise ValueError(f"{self.items} items have {len(texts)} texts")
-        self.table, self._encoded = TextTable(texts), None
+        self.table, self._encoded, self._ready = TextTable(texts), None, False
+
+    def read_facts(self, facts: ItemFacts) -> None:
+        """Categories and places of the items; stored with the weights."""
+        self.facts, self._ready = FactTable(facts), False
 
     def solve(self, histories: Histories) -> None:
-        """Fit the retriever, and count what people took besides where the prompts tell it."""
+        """Fit the retriever, count what people took besides where the prompts tell it, and teach a ranker that learns."""
         self.retriever.solve(histories)  # type: ignore[operator]
         if self.config.knowledge:
             self.besides.fit(histories.values, histories.offsets)
+        wants = self._ranker.wants if isinstance(self._ranker, ShelfRanker) else ()
+        self.facts.require(wants, ranker=self.config.ranker)
+        if "people" in wants:
+            self.people = PackedRows(histories.values, histories.offsets)
+        self._ready = False
+        if isinstance(self._ranker, LearningRanker) and self.config.lessons:
+            self._teach(self._ranker, histories)
+
+    def _teach(self, ranker: LearningRanker, histories: Histories) -> None:
+        """Let the ranker learn from last training events. What it learned before is forgotten."""
+        self._asker = self._asker or self._make_asker()
+        self._look_at()
+        if self._asker is None:
+            self._lesson_figures = {"lessons": "none: no language model"}
+            return
+        lessons = draw_lessons(
+            histories,
+            self.retriever,
+            count=self.config.lessons,
+            candidates=min(self.config.candidates, self.items),
+            max_history=self.config.max_history,
+            seed=self.config.seed,
+        )
+        cases = [self._case(lesson.history, lesson.candidates, "", lesson.times) for lesson in lessons]
+        figures = ranker.learn(cases, [lesson.right for lesson in lessons], self._asker) if cases else {}
+        self.learned = TextTable([ranker.learned()])
+        self._lesson_figures = {"lessons": len(cases), **figures}
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: candidates in the ranker's order above everything else in the retriever's order."""
@@ -119,16 +163,26 @@ class LanguageRanker(nn.Module):
         rows = [batch.items[batch.offsets[row] : batch.offsets[row + 1]] for row in range(len(batch))]
         known = [row for row, items in enumerate(rows) if len(items)]
         places = squeezed(scores)
-        candidates = best_outside(scores, rows, min(self.config.candidates, self.items))
+        candidates = self._candidates(scores, rows, words)
         known = [row for row in known if len(candidates[row]) > 1]
         if not known:
             return places
         histories = [rows[row][-self.config.max_history :].tolist() for row in known]
-        ranked = self._rank([self._case(history, candidates[row], words[row]) for history, row in zip(histories, known, strict=True)])
+        times = [
+            [] if batch.times is None else batch.times[: batch.offsets[row + 1]][-len(told) :].tolist()
+            for row, told in zip(known, histories)
+        ]
+        ranked = self._rank(
+            [self._case(told, candidates[row], words[row], when) for told, row, when in zip(histories, known, times, strict=True)]
+        )
         for row, order in zip(known, ranked.orders, strict=True):
             ordered = torch.tensor([candidates[row][place] for place in order], dtype=torch.int64, device=scores.device)
             places[row, ordered] = torch.arange(len(ordered), 0, -1, dtype=places.dtype, device=scores.device)
         return places
+
+    def _candidates(self, scores: Tensor, rows: list[Tensor], words: Sequence[str]) -> list[list[int]]:
+        """Items to be ranked, per row: the retriever's best outside the history."""
+        return best_outside(scores, rows, min(self.config.candidates, self.items))
 
     @property
     def reads_words(self) -> bool:
@@ -142,12 +196,38 @@ class LanguageRanker(nn.Module):
         cases = sum(count for count, _ in self._figures)
         names = {name for _, figures in self._figures for name, value in figures.items() if isinstance(value, int | float)}
         means = {name: sum(count * figures.get(name, 0.0) for count, figures in self._figures) / max(1, cases) for name in sorted(names)}
-        return {"ranker": self.config.ranker, **spoke, "cases": cases, **means}
+        return {"ranker": self.config.ranker, **spoke, "cases": cases, **means, **self._lesson_figures}
 
-    def _case(self, history: list[int], candidates: list[int], words: str) -> RankCase:
+    def _case(self, history: list[int], candidates: list[int], words: str, times: Sequence[float]) -> RankCase:
         texts = self.table.texts
         told, shown = [texts[item] for item in history], [texts[item] for item in candidates]
-        return RankCase(told, shown, words, knowledge=self._lines(history, candidates))
+        return RankCase(told, shown, words, self._lines(history, candidates), history, candidates, times)
+
+    def _look_at(self) -> None:
+        """Show the shelf to a ranker that looks things up."""
+        if isinstance(self._ranker, ShelfRanker):
+            people = Histories(self.people.values.cpu().numpy(), self.people.offsets.cpu().numpy())
+            self._ranker.look_at(Shelf(self.table.texts, self._item_facts(), self._vectors_of, people))
+
+    def _item_facts(self) -> ItemFacts:
+        return self.facts.facts if len(self.facts) else ItemFacts([()] * self.items, [None] * self.items)
+
+    def _make_ready(self) -> None:
+        """The shelf and what was learned, once after reading, solving or loading."""
+        if self._ready:
+            return
+        self._look_at()
+        if isinstance(self._ranker, LearningRanker) and len(self.learned):
+            self._ranker.restore(self.learned.texts[0])
+        self._ready = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Runs of earlier versions hold no facts, people or lessons."""
+        self._ready, self._encoded = False, None
+        for part in ("facts", "people", "learned"):
+            for name, empty in getattr(self, part).state_dict().items():
+                state_dict.setdefault(f"{prefix}{part}.{name}", empty)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _lines(self, history: list[int], candidates: list[int]) -> list[str]:
         """How many people took a candidate besides an item of the history, the most first (DOKE's collaborative knowledge)."""
@@ -165,6 +245,7 @@ class LanguageRanker(nn.Module):
             ranked = EncoderRanker(self._vectors_of).rank(cases)
         else:
             self._asker = asker
+            self._make_ready()
             ranked = self._ranker.rank(cases, asker)
         self._figures.append((len(cases), ranked.figures))
         return ranked

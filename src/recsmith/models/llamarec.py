@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from recsmith.models.retriever import closed_form_retriever
-from recsmith.nn.shortlist import best_outside
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, followed_events, row_of
 from recsmith.tuning_language.tasks import Case
@@ -47,20 +45,15 @@ class Llamarec(CandidateModel):
 
     def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[Tensor]:
         """Log-probability of each candidate's letter."""
-        letters = [self.network.tokens(letter) for letter in LETTERS[: max(map(len, candidates))]]
         cases = [self._case(row.items.tolist(), chosen, "") for row, chosen in zip(histories, candidates, strict=True)]
-        questions = [self.wording.tokens(self.template.input, case) for case in cases]
-        with torch.no_grad():
-            scores = torch.cat([self.network.choose(questions[start : start + 128], letters) for start in range(0, len(questions), 128)])
+        scores = self.chances(cases, LETTERS[: max(map(len, candidates))])
         return [row[: len(chosen)] for row, chosen in zip(scores, candidates, strict=True)]
 
     def draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
         """Which of the retriever's candidates came next, for random events that something precedes."""
         for row, event in followed_events(batch, max(1, round(self.config.examples * len(batch))), random):
             before, target = row_of(batch, row, before=event), int(batch.items[event])
-            with torch.no_grad():
-                scores = self.retriever.score(before)  # type: ignore[operator]
-            chosen = best_outside(scores, [before.items], min(self.config.candidates, self.items))[0]
+            chosen = self.proposed(before)
             if not chosen:
                 continue
             if target not in chosen:

@@ -94,8 +94,15 @@ class Rlmrec(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        tables = self._tables()
-        return self._people(*self._items(batch), tables) @ tables.mean(0).T
+        return self.queries(batch) @ self.answer_vectors()[0].T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """People whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
+        return self._people(*self._items(batch), self._tables())
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors `[item, dim]`; there is no bias."""
+        return self._tables().mean(0), None
 
     def _contrast(self, first: Tensor, second: Tensor) -> Tensor:
         """Cross-entropy of finding each row's partner among all partners."""

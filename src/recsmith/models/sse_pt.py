@@ -78,9 +78,16 @@ class SsePt(NextStep):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
+        return self.queries(batch) @ self.answer_vectors()[0].T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
         people = self.users(batch.users, rows=len(batch))
-        states = self.final_states(lambda tokens, offsets: self(batch.items[tokens], offsets, people), batch)
-        return states @ self.items.weight.T
+        return self.final_states(lambda tokens, offsets: self(batch.items[tokens], offsets, people), batch)
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors `[item, dim]`; there is no bias."""
+        return self.items.weight, None
 
     def _exchanged_items(self, items: Tensor) -> Tensor:
         """The items with a share of them replaced by others, drawn uniformly; as they are outside training."""

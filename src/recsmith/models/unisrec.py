@@ -115,9 +115,15 @@ class Unisrec(NextStep):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        table = self._table()
-        states = self.final_states(self._encode(batch, table), batch)
-        return self._sharp(states) @ F.normalize(table.float(), dim=1).T
+        return self.queries(batch) @ self.answer_vectors()[0].T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
+        return self._sharp(self.final_states(self._encode(batch, self._table()), batch))
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors `[item, dim]`; there is no bias."""
+        return F.normalize(self._table().float(), dim=1), None
 
     def _between_views(self, batch: HistoryBatch, table: Tensor) -> Tensor:
         """Cross-entropy of finding a history's second view, in which events are left out, among those of the batch."""

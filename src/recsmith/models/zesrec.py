@@ -76,8 +76,15 @@ class Zesrec(NextStep):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        table = self._table()
-        return self.final_states(self._encode(batch, table), batch) @ table.T
+        return self.queries(batch) @ self.answer_vectors()[0].T
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores, `[batch, dim]`."""
+        return self.final_states(self._encode(batch, self._table()), batch)
+
+    def answer_vectors(self) -> tuple[Tensor, None]:
+        """Item vectors `[item, dim]`; there is no bias."""
+        return self._table(), None
 
     def _item_table(self) -> Tensor:
         return self.project_item(self.texts.values)

@@ -63,3 +63,35 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         answer = self.base(x)
         return answer + self.up(functional.gelu(self.down(answer)))
+
+
+class Mixture:
+    """How much of each of several updates the rows of the next call get, `[row, part]`; None: nothing of any."""
+
+    shares: Tensor | None = None
+
+
+class MixedLowRank(nn.Module):
+    """A linear map plus a mixture of low-rank updates, another one for each row; at first it maps as the linear map does.
+
+    `[row, …, in]` → `[row, …, out]`. All maps of a model look at one `Mixture`.
+    """
+
+    def __init__(self, base: nn.Linear, mixture: Mixture, *, parts: int, rank: int, scale: float) -> None:
+        super().__init__()
+        self.base, self.mixture, self.rank, self.factor = base, mixture, rank, scale / rank
+        self.down = nn.Parameter(torch.empty(parts * rank, base.in_features, device=base.weight.device))
+        self.up = nn.Parameter(torch.zeros(base.out_features, parts * rank, device=base.weight.device))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights of the linear map, for models that look at their number type."""
+        return self.base.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.mixture.shares
+        if shares is None:
+            return self.base(x)
+        each = shares.repeat_interleave(self.rank, dim=1).view(len(shares), *[1] * (x.dim() - 2), -1)
+        return self.base(x) + functional.linear(functional.linear(x, self.down) * each, self.up) * self.factor

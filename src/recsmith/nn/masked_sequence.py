@@ -102,11 +102,20 @@ class MaskedSequence(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
+        return self.queries(batch) @ self.items.weight.T + self.bias
+
+    def queries(self, batch: HistoryBatch) -> Tensor:
+        """States whose inner products with `answer_vectors` are the scores without their bias, `[batch, dim]`."""
         kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history)
         if not len(batch):
-            return self.bias.expand(0, -1)
+            return self.items.weight[:0]
         items, masked, offsets = _with_masks(batch.items[kept], offsets)
-        return self(items, masked, offsets) @ self.items.weight.T + self.bias
+        hidden: Tensor = self(items, masked, offsets)
+        return hidden
+
+    def answer_vectors(self) -> tuple[Tensor, Tensor]:
+        """Item vectors `[item, dim]` and biases `[item]`."""
+        return self.items.weight, self.bias
 
     def _block(self, config: MaskedSequenceConfig) -> TransformerBlock:
         return TransformerBlock(

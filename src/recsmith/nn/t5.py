@@ -6,7 +6,7 @@ Letters: `n` = tokens of all rows laid end to end, `q` and `s` = queries and key
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -46,10 +46,12 @@ class RelativeBias(nn.Module):
         self.furthest, self.bidirectional = furthest, bidirectional
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Positions `[q]` and `[s]` → bias `[head, q, s]`, float32."""
+        """Positions `[q]` and `[s]` below the larger of q and s → bias `[head, q, s]`, float32."""
+        most = max(len(queries), len(keys))
+        apart = torch.arange(-most, most, device=keys.device)
+        bucket = relative_buckets(apart, buckets=len(self.weight), furthest=self.furthest, bidirectional=self.bidirectional)
         distance = keys[None, :] - queries[:, None]
-        bucket = relative_buckets(distance, buckets=len(self.weight), furthest=self.furthest, bidirectional=self.bidirectional)
-        return functional.embedding(bucket, self.weight).permute(2, 0, 1)
+        return functional.embedding(bucket[distance + most], self.weight).permute(2, 0, 1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
@@ -209,8 +211,8 @@ class DecoderState:
     """Per layer, keys and values of the encoder states `[batch, head, s, h]`: one per row, shared by its beams."""
     hidden: Tensor | None
     """Additive mask of padding `[batch, 1, 1, s]`; None when all rows are equally long."""
-    past: list[list[Tensor]]
-    """Per layer and level, keys and values of the codes so far `[batch, beam, 2, head, h]`."""
+    past: list[Tensor]
+    """Per layer, keys and values of the codes so far `[batch, beam, level, 2, head, h]`; empty before the first."""
 
 
 class Decoder(nn.Module):
@@ -254,28 +256,30 @@ class Decoder(nn.Module):
         """Read padded encoder states `[batch, s, d]`; `real` `[batch, s]` is false at padding."""
         memory = []
         for layer in cast("list[DecoderLayer]", self.layers):
-            key, value = layer.cross.memory(states).permute(2, 0, 3, 1, 4)
+            read = layer.cross.memory(states)
+            # products in bfloat16 gain from many rows only; a single one is looked up in float32, in one call
+            key, value = (read.float() if len(states) == 1 else read).permute(2, 0, 3, 1, 4)
             memory.append((key.contiguous(), value.contiguous()))
         return DecoderState(memory, None if bool(real.all()) else _additive(real)[:, None, None, :], [])
 
     def step(self, x: Tensor, state: DecoderState, parents: Tensor | None) -> tuple[Tensor, DecoderState]:
         """One code further: embedded last codes `[batch, beam, d]` → `[batch, beam, d]`; `parents` `[batch, beam]` reorders the past."""
-        past: list[list[Tensor]] = []
-        bias = self._past_bias(1 + len(state.past[0]) if state.past else 1)
+        bias = self._past_bias(1 + state.past[0].shape[2] if state.past else 1)
+        inherit = _inheritance(state.past, parents)
+        past: list[Tensor] = []
         for number, layer in enumerate(cast("list[DecoderLayer]", self.layers)):
-            query, *new = layer.attention.project(x).unbind(2)
-            stored = [] if parents is None else [_reorder(level, parents) for level in state.past[number]]
-            stored.append(torch.stack(new, dim=2))
-            past.append(stored)
-            x = layer.attention.close(x, _mix_past(query, stored, bias))
-            asked = layer.cross.queries(x).transpose(1, 2)
+            projected = layer.attention.project(x).float()
+            written = projected[:, :, None, 1:]
+            past.append(written if inherit is None else torch.cat([inherit(state.past[number]), written], dim=2))
+            x = layer.attention.close(x, _mix_past(projected[:, :, 0], past[-1], bias))
+            asked = layer.cross.queries(x).to(state.memory[number][0].dtype).transpose(1, 2)
             x = layer.cross.close(x, attend(asked, *state.memory[number], state.hidden, 0.0).transpose(1, 2))
             x = layer.feed_forward(x)
         return self.norm(x), DecoderState(state.memory, state.hidden, past)
 
     def _past_bias(self, length: int) -> Tensor:
         places = torch.arange(length, device=self.bias.weight.device)
-        return self.bias(places[-1:], places)[:, 0]
+        return self.bias(places[-1:], places)[:, 0].T
 
 
 class StackSizes(Protocol):
@@ -322,22 +326,27 @@ def _bias(sizes: StackSizes, *, bidirectional: bool) -> RelativeBias:
     return RelativeBias(sizes.heads, buckets=buckets, furthest=furthest, bidirectional=bidirectional, dim=sizes.dim)
 
 
-def _mix_past(query: Tensor, stored: Sequence[Tensor], bias: Tensor) -> Tensor:
-    """Queries `[batch, beam, head, h]` on each level's `[batch, beam, 2, head, h]`; a handful of keys, so plain sums beat products."""
-    if len(stored) == 1:
-        return stored[0][:, :, 1]
-    scores = torch.stack([(query * level[:, :, 0]).sum(-1) for level in stored], dim=-1) + bias
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    mixed = weights[..., :1] * stored[0][:, :, 1]
-    for number, level in enumerate(stored[1:], start=1):
-        mixed.addcmul_(weights[..., number, None], level[:, :, 1])
-    return mixed
+def _mix_past(query: Tensor, past: Tensor, bias: Tensor) -> Tensor:
+    """Queries `[batch, beam, head, h]` on `[batch, beam, level, 2, head, h]` with bias `[level, head]` → `[batch, beam, head, h]`.
+
+    A handful of keys each, so plain sums beat products.
+    """
+    keys, values = past.unbind(3)
+    if keys.shape[2] == 1:
+        return values[:, :, 0]
+    weights = (query[:, :, None] * keys).sum(-1).add_(bias).softmax(dim=2)
+    return (weights[..., None] * values).sum(2)
 
 
-def _reorder(past: Tensor, parents: Tensor) -> Tensor:
-    """`[batch, beam, …]` by `parents` `[batch, new beam]`."""
-    begin = torch.arange(len(past), device=past.device)[:, None] * past.shape[1]
-    return past.flatten(0, 1).index_select(0, (begin + parents).flatten()).unflatten(0, parents.shape)
+def _inheritance(past: Sequence[Tensor], parents: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+    """What takes each layer's past `[batch, beam, …]` to `parents` `[batch, new beam]`; None where there is none."""
+    if parents is None or not past:
+        return None
+    rows, beams = past[0].shape[:2]
+    if beams == 1:
+        return lambda stored: stored.expand(-1, parents.shape[1], *stored.shape[2:])
+    places = (torch.arange(rows, device=parents.device)[:, None] * beams + parents).flatten()
+    return lambda stored: stored.flatten(0, 1).index_select(0, places).unflatten(0, parents.shape)
 
 
 def _additive(visible: Tensor) -> Tensor:

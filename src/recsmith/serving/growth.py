@@ -17,7 +17,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsmith.data import Catalogue, ItemCodes, Log, Vocabulary
+from recsmith.data import Catalogue, Log, Vocabulary
 from recsmith.errors import RecsmithError
 from recsmith.protocols import HistoryBatch, SlateModel
 from recsmith.recommender import Recommender, build_model
@@ -107,7 +107,7 @@ def _with_codes(old: Recommender, longer: Recommender, added: Catalogue) -> Reco
     order = longer.log.items.indices(frame["item_id"]) - old.items
     table = np.empty((longer.items - old.items, old.codes.levels), dtype=old.codes.table.dtype)
     table[order] = frame.drop("item_id").to_numpy()
-    codes = ItemCodes(np.concatenate([old.codes.table, table]), old.codes.sizes)
+    codes = replace(old.codes, table=np.concatenate([old.codes.table, table]))
     model = build_model(old.recipe, items=longer.items, codes=codes, vectors=old.vectors)
     _load(model, old.model)
     return replace(longer, model=model.to(old.device).eval(), codes=codes)

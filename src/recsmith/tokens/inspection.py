@@ -40,9 +40,20 @@ def inspect_tokens(state: RunState, *, branches: int = 6, progress: Progress | N
         "tokenizer": {"name": state.recipe.tokenizer.name, **state.recipe.tokenizer.settings},
         "encoder": state.card.get("encoder"),
         **tokenizer_card(codes, vectors=vectors, categories=categories, histories=train),
+        "ids": spelled_ids(state),
         "tree": code_tree(state, branches=branches),
         "notes": notes,
     }
+
+
+def spelled_ids(state: RunState, *, most: int = 10) -> list[dict[str, str]]:
+    """The ids in words of the most popular items, with their titles; empty where codes do not spell words."""
+    codes = codes_of(state)
+    if not codes.words:
+        return []
+    best = np.argsort(-state.popularity, kind="stable")[:most]
+    names, spelled = _names(state), codes.spelled()
+    return [{"title": names[item], "id": spelled[item]} for item in best]
 
 
 def code_tree(state: RunState, *, branches: int = 6, children: int = 3, titles: int = 3) -> list[dict[str, Any]]:
@@ -51,9 +62,7 @@ def code_tree(state: RunState, *, branches: int = 6, children: int = 3, titles: 
     A node is `{"prefix": [codes], "items": how many, "titles": […], "children": [nodes]}`.
     """
     codes = codes_of(state)
-    names = state.log.items.ids.cast(pl.String).to_list()
-    if state.catalogue is not None:
-        names = [title or name for title, name in zip(state.catalogue.titles(state.log.items.ids).to_list(), names, strict=True)]
+    names = _names(state)
 
     def node(rows: np.ndarray, depth: int) -> dict[str, Any]:
         best = rows[np.argsort(-state.popularity[rows], kind="stable")][:titles]
@@ -66,6 +75,14 @@ def code_tree(state: RunState, *, branches: int = 6, children: int = 3, titles: 
         }
 
     return [node(rows, 1) for rows in _largest(codes.table, np.arange(len(codes)), 0, branches)]
+
+
+def _names(state: RunState) -> list[str]:
+    """Each item's title, or its id as text."""
+    names = state.log.items.ids.cast(pl.String).to_list()
+    if state.catalogue is None:
+        return names
+    return [title or name for title, name in zip(state.catalogue.titles(state.log.items.ids).to_list(), names, strict=True)]
 
 
 def _largest(table: np.ndarray, rows: np.ndarray, level: int, count: int) -> list[np.ndarray]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recsmith.artifacts import MANIFEST, open_folder, read_json, write_folder
 from recsmith.errors import UserError
 from recsmith.run_folder import RUN, RunState, fill_run
+from recsmith.run_folder import TOKEN_VERSIONS as FOLDER
 
-FOLDER = "token_versions"
-"""Where a run keeps the versions of its codes that are not in use, each in a folder named by its number."""
 _SHARED = ("log.parquet", "users.parquet", "config.json")
 """Files of a run that no migration changes."""
 
@@ -24,9 +24,7 @@ def write_version(run: Path, state: RunState, *, out: Path | None = None) -> Pat
     source = open_folder(run, RUN)
     target = run if out is None else out
     with write_folder(target, RUN) as draft:
-        fill_run(draft, state)
-        if (source / FOLDER).is_dir():
-            shutil.copytree(source / FOLDER, draft / FOLDER)
+        fill_run(draft, replace(state, earlier_codes=source / FOLDER if (source / FOLDER).is_dir() else None))
         _keep(source, draft / FOLDER / _folder_of(_version(source)))
     return target
 

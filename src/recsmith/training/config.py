@@ -17,8 +17,8 @@ class TrainingConfig(Config):
     """Passes over the training histories, at most."""
     batch_size: int = Field(256, ge=1)
     """Training rows per optimiser step, at most."""
-    least_batches: int = Field(24, ge=1)
-    """Batches an epoch is cut into at least: a small log gets smaller batches for it, down to 32 rows; 1 keeps `batch_size`."""
+    least_batches: int = Field(1, ge=1)
+    """Batches an epoch is cut into at least: a small log gets batches smaller than `batch_size` for it, down to 32 rows."""
     learning_rate: float = Field(1e-3, gt=0)
     """Step size of the optimiser after warm-up."""
     weight_decay: float = Field(0.0, ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,10 +18,13 @@ from recsmith.language.untrusted import plain_line
 from recsmith.nn.shortlist import best_outside, squeezed
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
-from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig
+from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig, Pair
 from recsmith.tuning_language.tasks import Case, load_tasks
 from recsmith.tuning_language.tuner import TunerConfig, learning
 from recsmith.tuning_language.wording import Wording
+
+AT_ONCE = 256
+"""Questions that are read at once in answering."""
 
 
 class TitleConfig(Config):
@@ -73,7 +76,8 @@ class TitleModel(nn.Module, ABC):
         self._require_texts()
         if self._loaded:
             return
-        self.network.make([*self.task_set.words(), *self.extra_words(), *self.table.texts], tune=False)
+        texts = [*self.task_set.words(), *self.extra_words(), *self.table.texts]
+        self.network.make(texts, notes=self.notes(histories), tune=False)
         self._spoken = None
         if self.config.network.folder is None and self.config.pretrain_steps:
             self._pretrain(histories)
@@ -83,15 +87,38 @@ class TitleModel(nn.Module, ABC):
         """Mean cross-entropy per token of the answers to questions about the batch; 0 when there are none to ask."""
         batch = batch.known()
         random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        return self.network.loss([self.wording.pair(self.template, case) for case in self.draw(batch, random)])
+        return self.network.loss([self.pair(case) for case in self.draw(batch, random)])
+
+    def pair(self, case: Case) -> Pair:
+        """Tokens of a question and of its answer, by the template that the case names."""
+        return self.wording.pair(self.task_set.named(case.template), case)
+
+    def asked(self, cases: Sequence[Case]) -> list[list[int]]:
+        """Tokens of questions alone."""
+        return [self.wording.tokens(self.task_set.named(case.template).input, case) for case in cases]
+
+    def chances(self, cases: Sequence[Case], answers: Sequence[str]) -> Tensor:
+        """How likely each of the answers follows each question, given that one of them does: float32 `[case, answer]`."""
+        choices, questions = [self.network.tokens(answer) for answer in answers], self.asked(cases)
+        with torch.no_grad():
+            parts = [self.network.choose(questions[start : start + AT_ONCE], choices) for start in range(0, len(questions), AT_ONCE)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(choices), device=self.network.device)
 
     @abstractmethod
     def draw(self, batch: HistoryBatch, random: np.random.Generator) -> Iterator[Case]:
         """Questions about random events of the batch, each with its answer; `examples` of the config for each history."""
 
     def extra_words(self) -> list[str]:
-        """Answers that the tokenizer should know."""
+        """Answers and other texts that the tokenizer should know."""
         return []
+
+    def more_to_read(self) -> list[str]:
+        """Texts besides titles and histories that an own model reads before it is tuned."""
+        return []
+
+    def notes(self, histories: Histories) -> dict[str, Any]:
+        """What of the training histories is to be kept with the language model, as JSON values."""
+        return {}
 
     @property
     def wording(self) -> Wording:
@@ -113,11 +140,13 @@ class TitleModel(nn.Module, ABC):
         }
 
     def _pretrain(self, histories: Histories) -> None:
-        """Titles alone, and histories as lists of titles."""
+        """Titles alone, histories as lists of titles, and what else there is to read."""
         rows = [[*self.wording.title(item), self.network.end] for item in range(self.items)]
         known = [histories.row(row) for row in range(len(histories))]
         told = [[int(item) for item in row[row >= 0][-self.config.told_history :]] for row in known]
         rows += [self.wording.listed(row) for row in told if row]
+        longest = self.config.network.longest - 1
+        rows += [[*self.network.tokens(text, longest=longest), self.network.end] for text in self.more_to_read()]
         self.network.pretrain(rows, steps=self.config.pretrain_steps, learning_rate=self.config.pretrain_learning_rate)
 
     def _require_texts(self) -> None:
@@ -127,6 +156,10 @@ class TitleModel(nn.Module, ABC):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         self._spoken, self._loaded = None, f"{prefix}network.description" in state_dict
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+Judge = Callable[[Sequence[int], Sequence[HistoryBatch], Sequence[list[int]]], list[Tensor]]
+"""Rows of a batch, their histories and their candidates → scores of each row's candidates, any real numbers."""
 
 
 class CandidateConfig(TitleConfig):
@@ -155,12 +188,28 @@ class CandidateModel(TitleModel):
         self.retriever.solve(histories)  # type: ignore[operator]
         super().observe(histories)
 
+    def proposed(self, before: HistoryBatch) -> list[int]:
+        """The retriever's candidates for one row, best first."""
+        with torch.no_grad():
+            scores = self.retriever.score(before)  # type: ignore[operator]
+        return best_outside(scores, [before.items], min(self.config.candidates, self.items))[0]
+
+    def presented(self, before: HistoryBatch, targets: Sequence[int], random: np.random.Generator) -> list[int]:
+        """`targets`, each once, and the retriever's best besides, as many as are judged, in random order: a question in training."""
+        wanted = list(dict.fromkeys(targets))
+        others = [item for item in self.proposed(before) if item not in wanted]
+        return random.permutation([*wanted, *others][: min(self.config.candidates, self.items)]).tolist()
+
     @abstractmethod
     def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[Tensor]:
         """Scores of each row's candidates, any real numbers."""
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`."""
+        return self.ordered(batch, lambda _, histories, candidates: self.judge(histories, candidates))
+
+    def ordered(self, batch: HistoryBatch, judge: Judge) -> Tensor:
+        """`[batch, item]`: candidates in the order of `judge` before everything else in the retriever's order."""
         batch = batch.known()
         scores = self.retriever.score(batch)  # type: ignore[operator]
         places = squeezed(scores)
@@ -169,20 +218,34 @@ class CandidateModel(TitleModel):
         known = [row for row, items in enumerate(rows) if len(items) and len(candidates[row]) > 1]
         if not known:
             return places
-        judged = self.judge([row_of(batch, row) for row in known], [candidates[row] for row in known])
+        judged = judge(known, [row_of(batch, row) for row in known], [candidates[row] for row in known])
         for row, values in zip(known, judged, strict=True):
             order = torch.tensor(candidates[row], device=places.device)[values.argsort(descending=True, stable=True)]
             places[row, order] = torch.arange(len(order), 0, -1, dtype=places.dtype, device=places.device)
         return places
 
 
-def followed_events(batch: HistoryBatch, count: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Row and place in the batch of `count` random events that something precedes; none where there is no such event."""
+def followed_events(
+    batch: HistoryBatch, count: int, random: np.random.Generator, *, weights: np.ndarray | None = None
+) -> Iterator[tuple[int, int]]:
+    """Row and place in the batch of `count` random events that something precedes; none where there is no such event.
+
+    `weights` `[row]` say how often the events of a row are drawn; None: all alike.
+    """
     offsets = batch.offsets.cpu().numpy()
     rows = np.repeat(np.arange(len(batch)), np.diff(offsets))
     later = np.flatnonzero(np.arange(len(rows)) > offsets[:-1][rows])
+    if weights is not None:
+        later = later[weights[rows[later]] > 0]
     if len(later):
-        yield from ((int(rows[event]), event) for event in random.choice(later, count).tolist())
+        chance = None if weights is None else weights[rows[later]] / weights[rows[later]].sum()
+        yield from ((int(rows[event]), event) for event in random.choice(later, count, p=chance).tolist())
+
+
+def item_outside(taken: Sequence[int], items: int, random: np.random.Generator) -> int:
+    """A random item that is not among `taken` (of twenty tries; where all are, any)."""
+    tried = random.integers(0, items, 20).tolist()
+    return next((item for item in tried if item not in taken), tried[0])
 
 
 def row_of(batch: HistoryBatch, row: int, *, before: int | None = None) -> HistoryBatch:

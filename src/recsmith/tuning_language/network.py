@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,19 @@ from recsmith.tuning_language.words import END, PAD, learn_words
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Tokens of an input and of the target that should follow it."""
+
+
+class Guide(Protocol):
+    """What may be written next, token by token."""
+
+    def allowed(self) -> Sequence[int]:
+        """Tokens that may come next; the end token where the text may end."""
+        ...
+
+    def take(self, token: int) -> None:
+        """The token that was written; tokens behind the end mean nothing."""
+        ...
+
 
 _IGNORED = -100
 _EMBEDDING_STD, _LINEAR_SHARE = 0.1, 0.4
@@ -80,8 +93,21 @@ class LanguageNetwork(nn.Module):
             self._from_folder(Path(self.config.folder), extra)
         else:
             self._from_scratch(texts, extra)
+        self.model = self.around(self.model)
         if tune:
             self.tune()
+
+    def start_extra(self, spelled: Sequence[Sequence[int]]) -> None:
+        """Let the first extra tokens start from the mean vector of the word tokens that each spells; those that spell nothing stay."""
+        tables = {id(one.weight): one.weight for one in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}
+        with torch.no_grad():
+            for place, tokens in enumerate(spelled):
+                for table in tables.values() if tokens else ():
+                    table[self.word_count + place] = table[torch.tensor(tokens, device=table.device)].mean(dim=0)
+
+    def around(self, model: Any) -> Any:
+        """The model itself; a network of another kind puts something around it that is called as the model is."""
+        return model
 
     def tune(self) -> None:
         """Put in what the tuner's method adds; from then on only that learns."""
@@ -194,6 +220,10 @@ class LanguageNetwork(nn.Module):
 
     def save_folder(self, folder: Path) -> Path:
         """Write the model (merged where it has low-rank updates) and its tokenizer as transformers does; it can be `folder` again."""
+        if type(self).around is not LanguageNetwork.around or self.tuner.frozen_tokens:
+            raise UserError(
+                "this model has parts of its own around the language model, so it is no plain transformers folder; save the run"
+            )
         if self.tuner.method == "lora":
             self.merge()
         if self.tuner.method != "full":
@@ -254,9 +284,13 @@ class LanguageNetwork(nn.Module):
         return losses
 
     def embed(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Mean of the last hidden states over each row of a decoder-only model, float32 `[row, dim]`."""
+        """Mean of the last hidden states over each row (of an encoder–decoder: of its encoder), float32 `[row, dim]`."""
         ids, real = self.padded(rows)
-        states = self.model(input_ids=ids, attention_mask=real.long(), output_hidden_states=True).hidden_states[-1].float()
+        read: dict[str, Any] = {"input_ids": ids, "attention_mask": real.long()}
+        if self.reads_first:
+            states = self.model.get_encoder()(**read).last_hidden_state.float()
+        else:
+            states = self.model(**read, output_hidden_states=True).hidden_states[-1].float()
         states = states[:, -ids.shape[1] :] * real[:, :, None]
         return states.sum(dim=1) / real.sum(dim=1, keepdim=True)
 
@@ -276,6 +310,17 @@ class LanguageNetwork(nn.Module):
         logits = self.model(input_ids=ids, attention_mask=real.long()).logits
         return logits[torch.arange(len(ids), device=ids.device), real.sum(dim=1) - 1].float()
 
+    def last_states(self, inputs: Sequence[Sequence[int]]) -> Tensor:
+        """The state from which the first token behind each input is predicted, float32 `[row, dim]`."""
+        ids, real = self.padded(inputs)
+        read: dict[str, Any] = {"input_ids": ids, "attention_mask": real.long(), "output_hidden_states": True}
+        if self.reads_first:
+            begin = torch.full_like(ids[:, :1], self.model.config.decoder_start_token_id)
+            return self.model(**read, decoder_input_ids=begin).decoder_hidden_states[-1][:, 0].float()
+        states = self.model(**read).hidden_states[-1]
+        states = states[:, states.shape[1] - ids.shape[1] :]
+        return states[torch.arange(len(ids), device=ids.device), real.sum(dim=1) - 1].float()
+
     def choose(self, inputs: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]) -> Tensor:
         """How likely each of the choices follows each input, given that one of them does: `[row, choice]`, rows add up to 1."""
         if all(len(choice) == 1 for choice in choices):
@@ -285,8 +330,11 @@ class LanguageNetwork(nn.Module):
         return torch.stack(scores, dim=1).softmax(dim=1)
 
     @torch.no_grad()
-    def write(self, inputs: Sequence[Sequence[int]], *, longest: int) -> list[list[int]]:
-        """The most likely next word token, again and again up to the end or `longest` tokens; tokens without the end."""
+    def write(self, inputs: Sequence[Sequence[int]], *, longest: int, guides: Sequence[Guide] = ()) -> list[list[int]]:
+        """The most likely next word token, again and again up to the end or `longest` tokens; tokens without the end.
+
+        With `guides`, one per input, each keeps to what its guide allows.
+        """
         if not inputs:
             return []
         ids, real = self.padded(inputs)
@@ -301,8 +349,10 @@ class LanguageNetwork(nn.Module):
             logits = answer.logits[torch.arange(len(ids), device=ids.device), real.sum(dim=1) - 1]
         written, open_ = [], torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         for place in range(longest):
-            token = logits[:, : self.word_count].argmax(dim=1).masked_fill(~open_, self.end)
+            token = _guided(logits[:, : self.word_count], guides, open_).argmax(dim=1).masked_fill(~open_, self.end)
             written.append(token)
+            for guide, one in zip(guides, token.tolist()):
+                guide.take(one)
             open_ &= token != self.end
             if not open_.any() or place == longest - 1:
                 break
@@ -349,11 +399,23 @@ class LanguageNetwork(nn.Module):
         if stored is not None and len(stored) and not torch.equal(stored.cpu(), self.description.cpu()):
             self._note(json.loads(stored.cpu().numpy().tobytes()))
             self.tuner = TunerConfig.parse(self.facts["tuner"])
-            self.model = tuned(self._dropping(_build(_shape_of(self.facts["shape"]))), self.tuner).to(self.description.device)
+            model = self.around(self._dropping(_build(_shape_of(self.facts["shape"]))))
+            self.model = tuned(model, self.tuner).to(self.description.device)
         for name, kept in self.shared().items():
             if prefix + kept in state_dict:
                 state_dict[prefix + name] = state_dict[prefix + kept]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _guided(logits: Tensor, guides: Sequence[Guide], open_: Tensor) -> Tensor:
+    """Logits `[row, word]` of what is allowed; those of all other tokens are -inf."""
+    if not guides:
+        return logits
+    mask = torch.full_like(logits, -torch.inf)
+    for row, (guide, running) in enumerate(zip(guides, open_.tolist(), strict=True)):
+        if running:
+            mask[row, list(guide.allowed())] = 0.0
+    return logits + mask
 
 
 def _without_shared(module: LanguageNetwork, state_dict: dict[str, Any], prefix: str, _: Any) -> None:

@@ -15,13 +15,21 @@ from pydantic import Field, model_validator
 from recsmith.config import Config
 from recsmith.errors import ConfigError, UserError, suggestion
 
-Family = Literal["rating", "sequential", "direct", "explanation", "review", "alignment", "preference", "choice", "writing"]
+Family = Literal["rating", "sequential", "direct", "explanation", "review", "alignment", "preference", "choice", "writing", "rationale",
+    "masked", "pairwise"]  # fmt: skip
 """The five task families of P5 (rating prediction, sequential, direct, explanation, review); alignment of words with items (LC-Rec);
-preference (yes or no, TALLRec), choice among candidates (LlamaRec) and writing the next title (BIGRec)."""
+preference (yes or no, TALLRec), choice among candidates (LlamaRec) writing the next title (BIGRec), rationale of a
+review (RDRec), the item that is left out, and which of two items (ReAT)."""
 
-FIELDS = ("user", "item", "history", "rating", "aspect", "review", "summary", "title", "titles", "disliked", "candidates", "answer")
-"""Open places: user, item and history are tokens of their own; title (of the item), titles (of the history), disliked and candidates are
-words of items; the others are words as given."""
+FIELDS = (
+    "user", "item", "history", "rating", "aspect", "review", "summary", "title", "titles", "rated", "disliked", "suggested", "candidates",
+    "options", "following", "answer", "taste", "wish",
+    "preference", "attributes", "masked", "pair",
+)  # fmt: skip
+"""Open places: user, item and history are tokens of their own; title (of the item), titles (of the history), rated (these with their
+ratings), disliked, suggested (by another recommender), candidates (lettered), options (candidates without letters) and following (what came
+next, in order) are words of items; masked (the history with a gap) and pair (the candidates) are items as tokens;
+the others are words as given."""
 
 
 class TaskTemplate(Config):
@@ -35,6 +43,8 @@ class TaskTemplate(Config):
     """What is asked; `{field}` is an open place."""
     target: str
     """What should be answered."""
+    candidates: int | None = Field(None, ge=2)
+    """How many candidates it is to be asked about; None: as many as the model judges."""
 
     @model_validator(mode="after")
     def _checked(self) -> TaskTemplate:
@@ -64,6 +74,13 @@ class TaskSet(Config):
         """The templates of a family, in order."""
         return [one for one in self.template if one.family == family]
 
+    def named(self, name: str) -> TaskTemplate:
+        """The template of this name, "" for the first. Raises `UserError` for a name that is none."""
+        found = [one for one in self.template if name in ("", one.name)]
+        if not found:
+            raise UserError(f"the tasks `{self.title}` have no template `{name}`; {suggestion(name, [one.name for one in self.template])}")
+        return found[0]
+
     @property
     def families(self) -> list[Family]:
         """Families that have a template, in the order of `Family`."""
@@ -88,8 +105,16 @@ class Case:
     """Items that did not please, oldest first."""
     candidates: Sequence[int] = ()
     """Items to choose from, in the order of their letters."""
+    ratings: Sequence[float] = ()
+    """Ratings of the history, one for each of its items."""
+    suggested: Sequence[int] = ()
+    """What another recommender puts first, best first."""
+    following: Sequence[int] = ()
+    """Items that came next, in order."""
     words: dict[str, str] = field(default_factory=dict)
     """Values of the fields that are words as given."""
+    template: str = ""
+    """Name of the template that asks it; empty: the task set's first."""
 
 
 @dataclass(frozen=True)

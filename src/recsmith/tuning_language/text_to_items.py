@@ -18,7 +18,7 @@ from recsmith.errors import ConfigError, DataError, UserError, suggestion
 from recsmith.language.untrusted import plain_line
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
-from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig
+from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig, Pair
 from recsmith.tuning_language.tasks import Case, Family, TaskTemplate, TextPair, load_tasks
 from recsmith.tuning_language.tuner import TunerConfig, learning
 from recsmith.tuning_language.wording import Wording
@@ -53,7 +53,11 @@ class TextToItemsConfig(Config):
 
 
 class TextToItems(nn.Module):
-    """A language model trained on task texts. Items are generated as their codes, each code a token; decoding keeps to the catalogue."""
+    """A language model trained on task texts. Items are generated as their codes, each code a token; decoding keeps to the catalogue.
+
+    Where codes are words (item tokenizers `title`, `numeric`, `idgenrec`), a code is the same token wherever it stands, in a folder's model
+    starts from the vectors of the words that it spells, and code 0 ends an item.
+    """
 
     Config: ClassVar[type[TextToItemsConfig]] = TextToItemsConfig
     answers: ClassVar[Literal["codes"]] = "codes"
@@ -67,9 +71,11 @@ class TextToItems(nn.Module):
         self.task_set = load_tasks(config.tasks)
         self._families = _checked_mix(config, self.task_set.families)
         self.sizes = tuple(int(size) for size in codes.sizes)
-        self._levels = max([1, *(1 + level for level in range(codes.levels) if (codes.table[:, level] > 0).any())])
+        self._words = codes.words
+        used = max([1, *(1 + level for level in range(codes.levels) if (codes.table[:, level] > 0).any())])
+        self._levels = min(used + 1, codes.levels) if codes.words else used
         self.register_buffer("item_codes", torch.as_tensor(codes.table, dtype=torch.int64).clone())
-        self.network = LanguageNetwork(config.network, config.tuner)
+        self.network = self.make_network()
         self._reviews: TrainingReviews | None = None
         self.table = TextTable()
         self._loaded = False
@@ -106,16 +112,37 @@ class TextToItems(nn.Module):
     def _make(self) -> None:
         reviews = self._reviews
         told = [] if reviews is None else [*reviews.texts, *reviews.aspects, *reviews.summaries]
-        texts = [*self.task_set.words(), *self.table.texts, *told, *(f" {rating:g}" for rating in self._ratings)]
+        texts = [*self.task_set.words(), *self.table.texts, *told, *self.own_words(), *(f" {rating:g}" for rating in self._ratings)]
         notes = {"ratings": self._ratings, "people": self._people, "trained": self.trained_families()}
-        self.network.make(texts, extra=Wording.extra(self._codes(), self._people), notes=notes)
+        self.network.make(texts, extra=Wording.extra(self._codes(), self._people) + self.extra_tokens(), notes=notes, tune=False)
+        if self._words and self.config.network.folder is not None:
+            self.network.start_extra([self.network.tokens(word) for word in self._words])
+        self.network.tune()
         self._spoken = None
+
+    def make_network(self) -> LanguageNetwork:
+        """The language model, not made yet."""
+        return LanguageNetwork(self.config.network, self.config.tuner)
+
+    def own_words(self) -> list[str]:
+        """Further texts that the tokenizer should know."""
+        return []
+
+    def extra_tokens(self) -> int:
+        """Tokens needed besides those of words, codes and people."""
+        return 0
 
     def trained_families(self) -> list[Family]:
         """Task families for which there are data."""
         reviews = self._reviews
         reviewed = reviews is not None and len(reviews) > 0
-        there = {"rating": bool(self._ratings), "explanation": reviewed, "review": reviewed, "alignment": len(self.table) > 0}
+        there = {
+            "rating": bool(self._ratings),
+            "explanation": reviewed,
+            "review": reviewed,
+            "rationale": reviewed,
+            "alignment": len(self.table) > 0,
+        }
         return [family for family in self._families if there.get(family, True)]
 
     # ---- learning ----
@@ -126,17 +153,20 @@ class TextToItems(nn.Module):
         random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
         losses = []
         for family in self.network.facts["notes"]["trained"]:
-            wanted = self.config.mix[family] * len(batch)
-            count = int(wanted) + int(random.random() < wanted % 1)
-            pairs = [self.wording.pair(template, case) for template, case in self.draw(family, batch, count, random)]
+            pairs = self._pairs(family, batch, random)
             if pairs:
                 losses.append(self.network.loss(pairs))
         return torch.stack(losses).mean() if losses else self.network.loss([])
 
+    def _pairs(self, family: Family, batch: HistoryBatch, random: np.random.Generator) -> list[Pair]:
+        wanted = self.config.mix[family] * len(batch)
+        count = int(wanted) + int(random.random() < wanted % 1)
+        return [self.wording.pair(template, case) for template, case in self.draw(family, batch, count, random)]
+
     def draw(self, family: Family, batch: HistoryBatch, count: int, random: np.random.Generator) -> Iterator[tuple[TaskTemplate, Case]]:
         """`count` questions of a family about random events of the batch (explanation and review: about random reviews)."""
-        if family in ("explanation", "review"):
-            cases = self._about_reviews(count, random)
+        if family in ("explanation", "review", "rationale"):
+            cases = self._about_reviews(family, count, random)
         elif family == "alignment":
             cases = (Case(item=int(item)) for item in random.integers(0, len(self.item_codes), count))
         else:
@@ -166,7 +196,7 @@ class TextToItems(nn.Module):
             words = {} if weights is None else {"rating": f"{weights[event]:g}"}
             yield Case(users[row] if known and users else -1, items[event], history, words=words)
 
-    def _about_reviews(self, count: int, random: np.random.Generator) -> Iterator[Case]:
+    def _about_reviews(self, family: Family, count: int, random: np.random.Generator) -> Iterator[Case]:
         reviews = self._reviews
         if reviews is None:
             return
@@ -179,7 +209,7 @@ class TextToItems(nn.Module):
     def _is_told(self, name: str, case: Case) -> bool:
         if name in ("title", "titles"):
             return len(self.table) > 0
-        return name in ("user", "item", "history") or bool(case.words.get(name))
+        return name in ("user", "item", "history", "masked", "pair") or bool(case.words.get(name))
 
     # ---- items ----
 
@@ -196,7 +226,7 @@ class TextToItems(nn.Module):
         batch = batch.known()
         codes, tokens = self._codes(), self.wording.code_tokens
         make = EncoderDecoderCodes if self.network.reads_first else CausalCodes
-        inner = make(self.network.model, codes, tokens, prompt=self._prompt)
+        inner = make(self.network.model, codes, tokens, prompt=self._prompt, ends=bool(self._words))
         return inner, inner.prefill(batch)
 
     def step(self, state: Any, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, Any]:
@@ -274,10 +304,12 @@ class TextToItems(nn.Module):
         if self._spoken is None or self._spoken.network is not self.network:
             people = int(self.network.facts["notes"]["people"])
             config = self.config
-            self._spoken = Wording(
-                self.network, self._codes(), people=people, titles=self.table.texts, max_text=config.max_text, max_title=config.max_title
-            )
+            self._spoken = self.new_wording(people=people, titles=self.table.texts, max_text=config.max_text, max_title=config.max_title)
         return self._spoken
+
+    def new_wording(self, **parts: Any) -> Wording:
+        """What stands for what, for a network that has just been made or loaded."""
+        return Wording(self.network, self._codes(), **parts)
 
     def _expected(self, inputs: Sequence[list[int]], ratings: Sequence[float]) -> Tensor:
         choices = [self.network.tokens(f"{rating:g}") for rating in ratings]
@@ -308,7 +340,7 @@ class TextToItems(nn.Module):
 
     def _codes(self) -> ItemCodes:
         """The items' codes without last levels that tell nothing apart."""
-        return ItemCodes(self.item_codes[:, : self._levels].cpu().numpy(), self.sizes[: self._levels])
+        return ItemCodes(self.item_codes[:, : self._levels].cpu().numpy(), self.sizes[: self._levels], self._words)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         self._spoken, self._loaded = None, f"{prefix}network.description" in state_dict

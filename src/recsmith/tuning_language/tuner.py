@@ -33,6 +33,8 @@ class TunerConfig(Config):
     """adapter: width of the bottleneck."""
     tokens: int = Field(10, ge=1)
     """prompt and prefix: number of virtual tokens."""
+    frozen_tokens: int = Field(0, ge=0)
+    """lora: virtual tokens before the input besides, which learn only where a model says so (DELRec)."""
     embeddings: bool = False
     """lora, adapter, prompt and prefix: whether input embeddings and output head learn too, as new tokens of items need it."""
     maps: list[str] = []
@@ -63,7 +65,13 @@ def tuned(model: nn.Module, config: TunerConfig) -> nn.Module:
         base = cast(nn.Linear, model.get_submodule(name))
         part = LowRank(base, rank=config.rank, scale=config.scale) if config.method == "lora" else Bottleneck(base, width=config.width)
         setattr(model.get_submodule(parent), leaf, part)
-    return model
+    return _behind_frozen_tokens(model, config.frozen_tokens) if config.method == "lora" and config.frozen_tokens else model
+
+
+def _behind_frozen_tokens(model: nn.Module, count: int) -> nn.Module:
+    made = VirtualTokens(model, count=count, kind="prompt")
+    made.virtual.requires_grad_(False)
+    return made
 
 
 def merge(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""`Wording`: templates and cases → tokens of one language model. Items and people are tokens of their own behind the words."""
+"""`Wording`: templates and cases → tokens of one language model. Item codes and people are tokens of their own behind the words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Wording:
-    """What stands for what: words first, then a token for each code of each level, one for strangers and one for each bucket of people."""
+    """What stands for what: words first, then a token for each code of each level, one for strangers and one for each bucket of people.
+
+    Codes that spell words have the same token at every level, and an item is its pieces with the end of the id behind them.
+    """
 
     def __init__(
         self,
@@ -34,18 +37,27 @@ class Wording:
         """`people`: buckets of users; `titles`: the items' words, one text per item, for templates that name them."""
         self.network, self.people, self.titles = network, people, titles
         self.max_text, self.max_title = max_text, max_title
-        self.code_tokens = CodeTokens.after(network.word_count, codes)
+        self.code_tokens = (CodeTokens.spelled if codes.words else CodeTokens.after)(network.word_count, codes)
         table = torch.from_numpy(codes.table)
         rows = [self.code_tokens.of(level, table[:, level]) for level in range(codes.levels)]
         self._items: list[list[int]] = torch.stack(rows, dim=1).tolist() if rows else []
-        self._stranger = network.word_count + sum(codes.sizes)
+        if codes.words:
+            ends = (codes.table == 0).argmax(axis=1)
+            self._items = [row[: end + 1] for row, end in zip(self._items, ends.tolist(), strict=True)]
+        self._words = codes.words
+        self.stranger: int = network.word_count + self.code_count(codes)
         self._fixed: dict[str, list[int]] = {}
         self._told: dict[int, list[int]] = {}
 
     @staticmethod
     def extra(codes: ItemCodes, people: int) -> int:
         """Tokens needed besides words."""
-        return sum(codes.sizes) + 1 + people
+        return Wording.code_count(codes) + 1 + people
+
+    @staticmethod
+    def code_count(codes: ItemCodes) -> int:
+        """Tokens needed for codes."""
+        return len(codes.words) or sum(codes.sizes)
 
     def item(self, item: int) -> list[int]:
         """The tokens of an item."""
@@ -53,7 +65,7 @@ class Wording:
 
     def user(self, user: int) -> int:
         """The token of a person; strangers (-1) share one."""
-        return self._stranger if user < 0 or not self.people else self._stranger + 1 + user % self.people
+        return self.stranger if user < 0 or not self.people else self.stranger + 1 + user % self.people
 
     def title(self, item: int) -> list[int]:
         """The tokens of an item's words. Raises `DataError` when there are none."""
@@ -103,12 +115,24 @@ class Wording:
             return self.item(case.item)
         if name == "history":
             return [token for item in case.history for token in self.item(item)]
+        if name == "masked":
+            return [token for item in case.history for token in (self.item(item) if item >= 0 else self.words("?"))]
+        if name == "pair":
+            return [token for item in case.candidates for token in (*self.words("-"), *self.item(item))]
         if name == "title":
             return self.title(case.item)
         if name == "titles":
             return self.listed(case.history)
-        if name == "disliked":
-            return self.listed(case.disliked)
+        if name in ("disliked", "suggested"):
+            return self.listed(case.disliked if name == "disliked" else case.suggested)
+        if name == "rated":
+            return [
+                token
+                for item, rating in zip(case.history, case.ratings or [np.nan] * len(case.history), strict=True)
+                for token in (*self.title(item), *self.words(f"rated {rating:g};" if np.isfinite(rating) else ";"))
+            ]
+        if name in ("options", "following"):
+            return self.listed(case.candidates if name == "options" else case.following)
         if name == "candidates":
             return [
                 token for place, item in enumerate(case.candidates) for token in (*self.words(f"({LETTERS[place]})"), *self.title(item))
@@ -116,7 +140,7 @@ class Wording:
         return self.network.tokens(plain_line(case.words[name], longest=2000), longest=self.max_text)
 
     def shown(self, template: TaskTemplate, case: Case) -> TextPair:
-        """The same as texts, items as `<item 3-17>` and people as `<user 5>`, with where they come from."""
+        """The same as texts, items as `<item 3-17>` (or their words) and people as `<user 5>`, with where they come from."""
         return TextPair(
             self._text(template.input, case), self._text(template.target, case), template.family, template.name, case.user, case.item
         )
@@ -124,7 +148,7 @@ class Wording:
     def _text(self, text: str, case: Case) -> str:
         first, parts = self.network.word_count, []
         names = {
-            token: f"<item {level}-{code}>"
+            token: f"<{self._words[code].strip() or 'end'}>" if self._words else f"<item {level}-{code}>"
             for level, tokens in enumerate(self.code_tokens.levels)
             for code, token in enumerate(tokens.tolist())
         }
@@ -135,7 +159,9 @@ class Wording:
             if run[0] < first:
                 parts.append(self.network.text(run))
             else:
-                parts += [
-                    names.get(token, "<stranger>" if token == self._stranger else f"<user {token - self._stranger - 1}>") for token in run
-                ]
+                parts += [names.get(token) or self._named(token) for token in run]
         return " ".join(parts)
+
+    def _named(self, token: int) -> str:
+        """What a token behind those of codes stands for."""
+        return "<stranger>" if token == self.stranger else f"<user {token - self.stranger - 1}>"

@@ -13,6 +13,15 @@ RANKERS = Registry(
         "nir": "recsmith.language.rankers.nir:Nir",
         "profile": "recsmith.language.rankers.profile:Profile",
         "drdt": "recsmith.language.rankers.drdt:Drdt",
+        "temporal": "recsmith.language.rankers.temporal:Temporal",
+        "next-poi": "recsmith.language.rankers.next_poi:NextPoi",
+        "interest-series": "recsmith.language.rankers.interest_series:InterestSeries",
+        "rella": "recsmith.language.rankers.rella:Rella",
+        "lifelong": "recsmith.language.rankers.lifelong:Lifelong",
+        "po4isr": "recsmith.language.rankers.po4isr:Po4isr",
+        "recprompt": "recsmith.language.rankers.recprompt:RecPrompt",
+        "re2llm": "recsmith.language.rankers.re2llm:Re2llm",
+        "coral": "recsmith.language.rankers.coral:Coral",
     },
 )
 

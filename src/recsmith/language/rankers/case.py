@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from recsmith.config import Config
 from recsmith.language.asker import Asker
 from recsmith.language.parsing import is_only_numbers, parse_list, parsed_numbers
+from recsmith.language.shelf import Shelf
 from recsmith.language.untrusted import plain_line
 
+Want = Literal["people", "places", "categories"]
+"""people: training histories; places: latitude and longitude of items; categories: what kinds of items they are."""
 GroundIn = Callable[[Sequence[str], Sequence[str]], Sequence[int]]
 """Titles, candidates → position of the candidate that each title names, -1 for none."""
 
@@ -29,6 +32,12 @@ class RankCase:
     """What they say in their own words; empty for nothing."""
     knowledge: Sequence[str] = ()
     """What is known of the candidates besides, one line each; the most telling first."""
+    items: Sequence[int] = ()
+    """Number of each item of the history in the catalogue, for rankers that look things up there."""
+    candidate_items: Sequence[int] = ()
+    """Number of each candidate in the catalogue."""
+    times: Sequence[float] = ()
+    """Seconds since the epoch of each event of the history; empty where the log has no times."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,31 @@ class Ranker(Protocol):
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """Order the candidates of each case; what the model leaves out keeps the retriever's order, at the end."""
         ...
+
+
+@runtime_checkable
+class LearningRanker(Protocol):
+    """A ranker that first learns from solved cases; what it has learned is a text, saved with the run."""
+
+    def learn(self, cases: Sequence[RankCase], right: Sequence[int], asker: Asker) -> dict[str, Any]:
+        """Learn from cases whose right candidates are known; figures of how that went, for the card."""
+        ...
+
+    def learned(self) -> str:
+        """What was learned; `restore` takes it back."""
+        ...
+
+    def restore(self, learned: str) -> None: ...
+
+
+@runtime_checkable
+class ShelfRanker(Protocol):
+    """A ranker that looks things up: `look_at` comes before `learn` and `rank`."""
+
+    wants: ClassVar[tuple[Want, ...]]
+    """What the shelf must hold beside texts and an encoder."""
+
+    def look_at(self, shelf: Shelf) -> None: ...
 
 
 @dataclass
@@ -107,3 +141,8 @@ def completed(order: Sequence[int], count: int) -> list[int]:
 def by_score(scores: Sequence[float]) -> list[int]:
     """Positions by falling score; equal scores keep their order."""
     return np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()
+
+
+def reciprocal_ranks(orders: Sequence[Sequence[int]], right: Sequence[int]) -> list[float]:
+    """One over the place of the right candidate in each order."""
+    return [1 / (list(order).index(answer) + 1) for order, answer in zip(orders, right, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from recsmith.language.compiler import compile_prompt
 from recsmith.language.completion import Prompt
 from recsmith.language.demonstrations import Demonstrations
 from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Reading, by_score, completed, ground_equal
-from recsmith.language.template import load_template
+from recsmith.language.template import Template, load_template
 from recsmith.seeding import generator
 
 
@@ -62,6 +63,12 @@ class ListWise:
         self.config = config
         self._ground, self._demonstrations = ground, demonstrations
         self._template = load_template(config.template, folder=templates)
+
+    def worded(self, template: Template) -> ListWise:
+        """The same ranker with other words."""
+        other = copy(self)
+        other._template = template
+        return other
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """One prompt per case and permutation."""

@@ -27,10 +27,10 @@ from recsmith.language.writers.provenance import (
 class GenreConfig(Config):
     """What is written, and for whom."""
 
-    parts: list[Literal["titles", "topics", "items"]] = ["titles", "topics", "items"]
-    """titles: a clearer title per item; topics: interests per person; items: one invented item per person with few events."""
+    parts: list[Literal["titles", "topics", "regions", "items"]] = ["titles", "topics", "items"]
+    """titles: a clearer title per item; topics and regions: interests per person; items: one invented item per person with few events."""
     topics: int = Field(3, ge=1)
-    """Topics per person."""
+    """Topics (and regions, at most) per person."""
     few: int = Field(5, ge=1)
     """items: people with at most so many training events get one."""
     text: str | None = None
@@ -42,11 +42,11 @@ class GenreConfig(Config):
 class Genre:
     """ONCE: boosting content-based recommendation with both open- and closed-source large language models (Liu et al., WSDM 2024).
 
-    Writes the columns `genre_title` of the catalogue and `genre_topics` of the users, and for people with few events one new item each
-    (id `written-<user>`, title by the model) with an event of the type `written:genre`.
+    Writes the columns `genre_title` of the catalogue, `genre_topics` and `genre_regions` of the users, and for people with few events
+    one new item each (id `written-<user>`, title by the model) with an event of the type `written:genre`.
 
-    Deviations: wording of our own; the tuned open model of the paper is any content-based recommender that reads the columns; topics
-    without regions, which are for news.
+    Deviations: wording of our own; the paper's tuned open model is any recommender that reads the columns, such as `models.once`; regions,
+    which are for news, only where asked for.
     """
 
     Config: ClassVar[type[GenreConfig]] = GenreConfig
@@ -61,7 +61,9 @@ class Genre:
             dataset = self._titles(dataset, asker)
         people = {user: history[-self.config.max_history :] for user, history in people_histories(dataset, split, texts).items()}
         if "topics" in self.config.parts:
-            dataset = self._topics(dataset, asker, people, split)
+            dataset = self._interests(dataset, asker, people, split, "topics")
+        if "regions" in self.config.parts:
+            dataset = self._interests(dataset, asker, people, split, "regions")
         if "items" in self.config.parts:
             dataset = self._items(dataset, asker, people, split)
         return dataset
@@ -72,12 +74,12 @@ class Genre:
         record = provenance_of("genre", asker, [template], split=None, written=len(answers))
         return with_item_texts(dataset, "genre_title", dict(zip(told, answers, strict=True)), record)
 
-    def _topics(self, dataset: Dataset, asker: Asker, people: dict[Any, list[str]], split: SplitConfig) -> Dataset:
-        template = load_template("topics")
+    def _interests(self, dataset: Dataset, asker: Asker, people: dict[Any, list[str]], split: SplitConfig, what: str) -> Dataset:
+        template = load_template(what)
         values = [{"history": history, "count": self.config.topics} for history in people.values()]
         answers = [", ".join(parse_list(answer, most=self.config.topics).entries) for answer in asked(template, values, asker)]
         record = provenance_of("genre", asker, [template], split=split, written=len(answers))
-        return with_user_texts(dataset, "genre_topics", dict(zip(people, answers, strict=True)), record)
+        return with_user_texts(dataset, f"genre_{what}", dict(zip(people, answers, strict=True)), record)
 
     def _items(self, dataset: Dataset, asker: Asker, people: dict[Any, list[str]], split: SplitConfig) -> Dataset:
         template = load_template("write-item")

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from recsmith.data import Catalogue, Dataset, SplitConfig, split_log
+from recsmith.data import Catalogue, Dataset, SplitConfig, WrittenEvents, split_log
 from recsmith.errors import DataError
 from recsmith.language.asker import Asker
 from recsmith.language.compiler import compile_prompt
@@ -94,6 +94,32 @@ def with_events(dataset: Dataset, events: Sequence[tuple[Any, Any]], provenance:
         new = new.join(first, on="user_id", how="left", maintain_order="left")
     both = pl.concat([new, marked], how="diagonal_relaxed").select(marked.columns)
     return _recorded(replace(dataset, interactions=both), {**provenance, "event_type": kind})
+
+
+def with_training_events(
+    dataset: Dataset, events: Sequence[tuple[Any, Any]], provenance: dict[str, Any], *, split: SplitConfig, instead: bool = False
+) -> Dataset:
+    """A copy with training events (user, item) beside the log, where no mask, statistic or held-out case sees them; a person's in order.
+
+    They train besides a person's own events, or, with `instead`, in the place of everybody's. No events leave the data as they are but for
+    the record. Raises `DataError` for data that hold such events already.
+    """
+    if dataset.written is not None:
+        raise DataError(f"`{dataset.name}` already holds events written by `{dataset.written.facts['writer']}`; give the data without them")
+    recorded = _recorded(dataset, {**provenance, "event_type": f"written:{provenance['writer']}"})
+    if not events:
+        return recorded
+    schema = {name: dataset.interactions.schema[name] for name in ("user_id", "item_id")}
+    table = pl.DataFrame({"user_id": [user for user, _ in events], "item_id": [item for _, item in events]}, schema=schema)
+    facts = {
+        **provenance,
+        "events": len(events),
+        "people": table["user_id"].n_unique(),
+        "source": dataset.hash,
+        "split": split.hash,
+        **({"instead": True} if instead else {}),
+    }
+    return replace(recorded, written=WrittenEvents(table.with_columns(enters=pl.lit(0, pl.Int64)), facts))
 
 
 def _line(text: str | None) -> str | None:
