@@ -10,14 +10,14 @@ from recsmith.data import Cases
 from recsmith.data.world import World, WorldParameters, world
 
 SIZE = 3
-FOUND = {"pivot-cvae": 0.6, "list-cvae": 0.25, "gfn4rec": 0.2}
-"""Recipe → a share of the gap a little below what it reached when this was written (.70, .32, .27)."""
+LEARNED = {"pivot-cvae": {"annealing_steps": 100}, "list-cvae": {"annealing_steps": 100}, "gfn4rec": {"sharpness": 40.0, "floor": 0.1}}
+"""Recipe → its own settings; .71, .63 and .63 of the gap when this was written."""
 
 
 @pytest.fixture(scope="module")
 def truth() -> World:
-    parameters = WorldParameters(complement=0.7, next_volume=0.0, mood=0.1, stay=0.8)
-    return world(users=800, items=60, events=12_000, parameters=parameters)
+    parameters = WorldParameters(complement=0.9, next_volume=0.0, mood=0.0, friend=0.0, stay=0.85, drift=0.0)
+    return world(users=1000, items=60, events=20_000, parameters=parameters)
 
 
 def open_bundles(truth: World, recommender: recsmith.Recommender) -> tuple[Cases, list[set[int]]]:
@@ -53,11 +53,18 @@ def best_slates(truth: World, recommender: recsmith.Recommender, cases: Cases) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", FOUND)
+@pytest.mark.parametrize("recipe", LEARNED)
 def test_planted_bundles_are_completed(truth: World, recipe: str) -> None:
     settings = {
-        "model": {"dim": 32, "hidden": 64, "slate": SIZE} | ({} if recipe == "gfn4rec" else {"annealing_steps": 100}),
-        "training": {"epochs": 12, "batch_size": 32, "learning_rate": 0.005, "patience": None, "validate_every": 12},
+        "model": {"dim": 32, "hidden": 64, "slate": SIZE, **LEARNED[recipe]},
+        "training": {
+            "epochs": 25,
+            "batch_size": 32,
+            "learning_rate": 0.005,
+            "schedule": "cosine",
+            "patience": None,
+            "validate_every": 25,
+        },
     }
     recommender = recsmith.fit(recipe, truth.dataset, settings=settings)
     popular = recsmith.fit("popularity", truth.dataset)
@@ -67,4 +74,4 @@ def test_planted_bundles_are_completed(truth: World, recipe: str) -> None:
     found = completed(recommender.answer_slates(cases, SIZE).items, missing)
     share = (found - low) / (high - low)
     print(f"\n{recipe}: popularity {low:.3f}, slates {found:.3f}, oracle {high:.3f}, {share:.0%} of the gap (bundle works found)")
-    assert share > FOUND[recipe]
+    assert share >= 0.6

@@ -22,7 +22,7 @@ from recsmith.tuning_language.collaborative import CollaborativeConfig, Collabor
 from recsmith.tuning_language.shared_prompts import require_decoder_only, require_sharing
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.wording import Wording
-from recsmith.tuning_language.yes_no import YesNoConfig, YesNoModel
+from recsmith.tuning_language.yes_no_model import YesNoConfig, YesNoModel
 
 _BYTE = 8
 

@@ -17,7 +17,7 @@ from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel
 from recsmith.tuning_language.portraits import answers
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.teacher import TeacherConfig
-from recsmith.tuning_language.yes_or_no import ANSWERS, yes_or_no
+from recsmith.tuning_language.yes_no_questions import ANSWERS, yes_or_no
 
 Items = tuple[int, ...]
 

@@ -20,7 +20,7 @@ from recsmith.tuning_language.personal import PersonalNetwork, Router
 from recsmith.tuning_language.shared_prompts import require_decoder_only, require_sharing
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.tuner import TunerConfig
-from recsmith.tuning_language.yes_no import Group, YesNoConfig, YesNoModel
+from recsmith.tuning_language.yes_no_model import Group, YesNoConfig, YesNoModel
 
 
 class RecloraConfig(YesNoConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from recsmith.models.retriever import closed_form_retriever
-from recsmith.tuning_language.yes_no import YesNoConfig, YesNoModel
+from recsmith.tuning_language.yes_no_model import YesNoConfig, YesNoModel
 
 
 class TallrecConfig(YesNoConfig):

@@ -19,7 +19,7 @@ from recsmith.tuning_language.candidates import AT_ONCE, CandidateConfig, Candid
 from recsmith.tuning_language.network import LanguageNetwork
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.tuner import TunerConfig
-from recsmith.tuning_language.yes_or_no import ANSWERS, yes_or_no
+from recsmith.tuning_language.yes_no_questions import ANSWERS, yes_or_no
 
 
 class UserPromptsConfig(CandidateConfig):

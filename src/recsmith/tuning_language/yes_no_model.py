@@ -18,8 +18,8 @@ from recsmith.training import to_batch
 from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, followed_events, item_outside, row_of
 from recsmith.tuning_language.shared_prompts import Prompt, Vectors, can_share, choice_logits
 from recsmith.tuning_language.tasks import Case
+from recsmith.tuning_language.yes_no_questions import ANSWERS
 
-ANSWERS = ("Yes", "No")
 _AT_ONCE = 16
 """Histories that are read at once in answering, each with all its candidates."""
 
