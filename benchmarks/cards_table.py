@@ -1,4 +1,4 @@
-"""The cards in `recipes/cards` as one Markdown table per view of a data set, best test NDCG@10 first: where the README's tables come from.
+"""The cards in `recipes/cards` as Markdown: a table per view and split of a data set, best test figure first. The README's tables.
 
 python benchmarks/cards_table.py amazon-beauty ml-latest-small "ml-latest-small, min_rating = 4.0"
 """
@@ -10,34 +10,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
-METRICS = ("Recall@5", "NDCG@5", "Recall@10", "NDCG@10")
+from recsmith.systems import task_of
+
+LISTS = ("Recall@5", "NDCG@5", "Recall@10", "NDCG@10")
+RATINGS = ("RMSE", "MAE")
 CARDS = Path(__file__).parents[1] / "recipes" / "cards"
 
 
 def main(names: list[str]) -> None:
-    for name in names or sorted({view(card) for card in cards()}):
+    for name in names or sorted({task_of(card) for card in cards()}):
+        chosen = [card for card in cards() if task_of(card) == name]
+        lists = all("NDCG@10" in card["metrics"] for card in chosen)
+        metrics, first = (LISTS, "NDCG@10") if lists else (RATINGS, "RMSE")
         print(f"\n{name}\n")
-        print("| system | " + " | ".join(METRICS) + " | validation NDCG@10 | search | fit |")
-        print("|---" * (len(METRICS) + 4) + "|")
-        for card in sorted(cards(), key=lambda card: -card["metrics"].get("NDCG@10", 0)):
-            if view(card) == name:
-                print(row(card))
+        print(f"| system | {' | '.join(metrics)} | validation {first} | search | fit |")
+        print("|---" * (len(metrics) + 4) + "|")
+        for card in sorted(chosen, key=lambda card: card["metrics"][first], reverse=lists):
+            print(row(card, metrics, first))
 
 
 def cards() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CARDS.glob("*.json"))]
 
 
-def view(card: dict[str, Any]) -> str:
-    """The data set and what of it was used."""
-    settings = card["data"]["source"].get("view", {})
-    return ", ".join([card["data"]["name"], *(f"{name} = {value}" for name, value in settings.items() if value)])
-
-
-def row(card: dict[str, Any]) -> str:
-    values = [f"{card['metrics'][metric]:.4f}".lstrip("0") for metric in METRICS]
-    validation = f"{card['validation']['NDCG@10']:.4f}".lstrip("0")
-    return f"| {card['title']} | {' | '.join([*values, validation, searched(card)])} | {fit_seconds(card):,.0f} s |"
+def row(card: dict[str, Any], metrics: tuple[str, ...], first: str) -> str:
+    figures = [card["metrics"][metric] for metric in metrics] + [card["validation"][first]]
+    values = " | ".join(f"{value:.4f}".lstrip("0") for value in figures)
+    return f"| {card['title']} | {values} | {searched(card)} | {fit_seconds(card):,.0f} s |"
 
 
 def fit_seconds(card: dict[str, Any]) -> float:

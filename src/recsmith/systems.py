@@ -64,7 +64,7 @@ class System:
     status: Status
     """works: a recipe, and a card on data of at least `ENOUGH_USERS` users; partial: a recipe only; planned: neither."""
     reached: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Data set → test metric → value, from the cards."""
+    """Data set, with view and split (`task_of`) → test metric → value, from the cards."""
     id: str | None = None
     """Group and number, such as "2.21"; None for a recipe of ours that no survey names."""
     kind: Kind = "named"
@@ -122,8 +122,16 @@ def _built(
 ) -> System:
     own = [card for card in cards if _belongs(str(card.get("recipe")), recipe)]
     proven = any(card.get("data", {}).get("users", 0) >= ENOUGH_USERS for card in own)
-    reached = {str(card["data"]["name"]): dict(card["metrics"]) for card in own if card.get("metrics") and "name" in card.get("data", {})}
+    reached = {task_of(card): dict(card["metrics"]) for card in own if card.get("metrics") and "name" in card.get("data", {})}
     return System(name, recipe, group, header.get("paper", cited), "works" if proven else "partial", reached, id, kind)
+
+
+def task_of(card: dict[str, Any]) -> str:
+    """What a card's figures are about: the data set, what of it was used, and the split where it is not leave-one-out."""
+    view = card["data"].get("source", {}).get("view", {})
+    split = card.get("protocol", {}).get("name", "leave-one-out")
+    used = [f"{name} = {value}" for name, value in view.items() if value]
+    return ", ".join([card["data"]["name"], *used, *([] if split == "leave-one-out" else [split])])
 
 
 def _belongs(recipe: str, system_recipe: str) -> bool:
