@@ -252,8 +252,10 @@ class Recommender:
         if len(cases) == 0:
             raise DataError(f"the {split} part of the data has no cases under {self.recipe.split.name}; give data with longer histories")
         protocol = describe_protocol(self.recipe.split, tie_rule=cut.figures["tie_rule"])
+        checks = leak_checks(log, cut, split=name, popularity=self.popularity if data is None else None)
         if self.recipe.split.name == rating.PROTOCOL:
-            return rating.evaluate_predictions(self.model, cases, split=name, protocol=protocol, trained_users=self.trained_users)
+            found = rating.evaluate_predictions(self.model, cases, split=name, protocol=protocol, trained_users=self.trained_users)
+            return replace(found, checks=checks)
         return evaluate_answer(
             self.answer,
             cases,
@@ -263,7 +265,7 @@ class Recommender:
             protocol=protocol,
             popularity=self.popularity,
             categories=self._categories(),
-            checks=leak_checks(log, cut, split=name, popularity=self.popularity if data is None else None),
+            checks=checks,
             progress=progress,
         )
 

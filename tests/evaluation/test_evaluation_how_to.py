@@ -32,8 +32,8 @@ def data():
     return Dataset.from_world(users=120, items=50, events=2_400)
 
 
-@pytest.mark.parametrize("name", SplitConfig.model_json_schema()["properties"]["name"]["enum"])
-def test_every_protocol_carries_a_run(data, name):
+@pytest.mark.parametrize("name", sorted({*SplitConfig.model_json_schema()["properties"]["name"]["enum"]} - {"explicit-rating"}))
+def test_every_protocol_of_lists_carries_a_run(data, name):
     recommender = fit("item-knn", data, settings={"split": {"name": name}})
     found = recommender.evaluate()
     assert found.protocol["hash"] == SplitConfig(name=name).hash
@@ -43,3 +43,11 @@ def test_every_protocol_carries_a_run(data, name):
         assert found.figures["already_seen"] > 0  # what was seen may come again
     else:
         assert found.figures["already_seen"] == 0
+
+
+def test_the_protocol_of_ratings_carries_a_run(data):
+    found = fit("rating-means", data, settings={"split": {"name": "explicit-rating"}}).evaluate()
+    assert found.cases > 0
+    assert set(found.metrics) == {"RMSE", "MAE"}
+    assert found.checks
+    assert not [check.name for check in found.checks if check.passed is False]
