@@ -31,7 +31,7 @@ WORLDS: dict[str, tuple[WorldParameters, dict[str, int]]] = {
     # everybody's favourite genre fades into another one over the weeks
     "drift": (
         WorldParameters.parse({**CALM, **PLAIN, "next_volume": 0.0, "stay": 0.0, "drift": 1.0}),
-        {"users": 3000, "items": 150, "events": 90_000},
+        {"users": 2000, "items": 150, "events": 60_000},
     ),
 }
 FAST = {"model": {"dropout": 0.1}, "training": {"epochs": 30, "learning_rate": 0.006}}
