@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ Device = Literal["auto", "cpu", "cuda"]
 def prepare_environment() -> None:
     """Call before torch is first imported: makes idle OpenMP threads sleep instead of spinning against other processes."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def default_cache() -> Path:
+    """Folder of what is worth keeping between runs: `$RECSMITH_CACHE`, else `~/.cache/recsmith`."""
+    named = os.environ.get("RECSMITH_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "recsmith"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import polars as pl
 
 from recsmith.data import Catalogue, Dataset, Log
 from recsmith.encoders import encode_texts
-from recsmith.encoders.encode import default_cache
 from recsmith.errors import ConfigError, DataError
 from recsmith.language.writers.writing import require_same_people, write
 from recsmith.protocols import Progress
 from recsmith.recipe import Recipe
+from recsmith.runtime import default_cache
 
 
 def written_for(recipe: Recipe, data: Dataset, *, progress: Progress | None = None) -> Dataset:

@@ -144,7 +144,7 @@ def _memory() -> dict[str, int]:
 
 
 def _folders() -> dict[str, str | None]:
-    from recsmith.encoders.encode import default_cache
+    from recsmith.runtime import default_cache
 
     named = os.environ.get("RECSMITH_DATA")
     missing = "" if named is None or Path(named).is_dir() else " (RECSMITH_DATA names it, but it does not exist)"

@@ -35,10 +35,10 @@ def write(
 
     Example: recsmith write aspects --data world --out data/aspects --set backend.kind=local --set backend.local.folder=models/qwen
     """
-    from recsmith.encoders.encode import default_cache
     from recsmith.language.writers.writing import WritingConfig
     from recsmith.language.writers.writing import write as write_into
     from recsmith.recipe import load_recipe
+    from recsmith.runtime import default_cache
 
     chosen = options.parse_settings(settings)
     plan = load_recipe(recipe, settings={key: chosen.pop(key) for key in ("view", "split") if key in chosen})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from recsmith.encoders.cache import VectorCache, text_keys
 from recsmith.encoders.text import EncoderConfig, TextEncoder, checked_texts, make_encoder
 from recsmith.encoders.tfidf import TfidfEncoder
 from recsmith.protocols import Progress
+from recsmith.runtime import default_cache
 
 _SAVE_EVERY = 16_384
 """Texts between two writes of the cache: what an interruption may cost."""
@@ -54,12 +54,6 @@ def encode_texts(
     else:
         vectors, cached = _through_cache(encoder, texts, VectorCache(cache_folder or default_cache(), encoder.name), progress)
     return EncodedTexts(vectors, encoder.name, time.perf_counter() - started, cached)
-
-
-def default_cache() -> Path:
-    """`$RECSMITH_CACHE`, else `~/.cache/recsmith`."""
-    named = os.environ.get("RECSMITH_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "recsmith"
 
 
 def _through_cache(encoder: TextEncoder, texts: list[str], cache: VectorCache, progress: Progress | None) -> tuple[np.ndarray, int]:

@@ -16,8 +16,7 @@ from recsmith.data import Histories, ItemCodes
 from recsmith.errors import ConfigError
 from recsmith.nn.code_sets import CodeSets
 from recsmith.nn.graph import InteractionGraph
-from recsmith.nn.packed import offsets_from
-from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder
+from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder, runs_of
 from recsmith.nn.windows import Windows, run_places
 from recsmith.protocols import HistoryBatch
 
@@ -121,8 +120,8 @@ class Colarec(nn.Module):
         if not len(windows):
             return self.codes.vectors.weight.sum() * 0.0
         targets, read = batch.items[windows.target_events()], self._read(batch, windows)
-        runs = _history_runs(windows, queries=len(self.sizes))
-        loss = self._code_loss(read, runs, targets, _tokens_before(windows))
+        runs = runs_of(windows, queries=len(self.sizes))
+        loss = self._code_loss(read, runs, targets, windows.places_of_targets())
         weights = (self.config.indexing, self.config.ranking, self.config.alignment)
         if not any(weights):
             return loss
@@ -182,11 +181,7 @@ class Colarec(nn.Module):
         batch = batch.known()
         windows = Windows.tails(batch.offsets, longest=self.config.max_history)
         packed, lengths = self._read(batch, windows), 1 + windows.inputs
-        real = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
-        padded = packed.new_zeros(*real.shape, packed.shape[1])
-        padded[real] = packed
-        order = windows.rows.argsort()
-        return ColarecState(self.decoder.start(padded[order], real[order]), lengths[order])
+        return ColarecState(self.decoder.start(*windows.padded(packed, lengths)), lengths[windows.rows.argsort()])
 
     def step(self, state: ColarecState, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, ColarecState]:
         """Logits over the codes of `level`, `[batch, beam, size]`."""
@@ -209,7 +204,7 @@ class Colarec(nn.Module):
         tokens = self.begin.new_empty(len(rest), self.config.dim)
         tokens = tokens.index_put((first,), self._persons(batch.users, windows.rows))
         tokens = tokens.index_put((rest.nonzero()[:, 0],), self.codes(items) + self._content(items))
-        return self._encode(tokens, lengths, _history_runs(windows))
+        return self._encode(tokens, lengths, runs_of(windows))
 
     def _content(self, items: Tensor) -> Tensor:
         """What the texts of items say, `[n, dim]`; float32 also where products are not."""
@@ -232,13 +227,12 @@ class Colarec(nn.Module):
 
     def _people_of(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Buckets of some people who had each item, drawn anew each time, packed `[person]`; and how many each item has, int64 `[n]`."""
-        order = self.graph.items.argsort(stable=True)
-        offsets = offsets_from(torch.bincount(self.graph.items, minlength=len(self.vectors)))
+        everybody, offsets = self.graph.by_item(len(self.vectors))
         had = offsets.diff()[items]
         counts = had.clamp(max=self.config.neighbours)
         share = torch.rand(int(counts.sum()), device=items.device)
         edges = (share * had.repeat_interleave(counts)).long() + offsets[items].repeat_interleave(counts)
-        return self.graph.rows[order[edges]] % self.config.user_tokens, counts
+        return everybody[edges] % self.config.user_tokens, counts
 
     def _code_loss(self, read: Tensor, runs: list[Run], targets: Tensor, places: Tensor) -> Tensor:
         """Mean cross-entropy per code of `targets` `[target]`, which see `places` `[target]` tokens each."""
@@ -253,26 +247,8 @@ class Colarec(nn.Module):
         return F.linear(hidden * self.config.dim**-0.5, self.codes.by_level()[level])
 
 
-def _history_runs(windows: Windows, *, queries: int = 0) -> list[Run]:
-    """Shapes in tokens; the target t of a window sees the person and the items before t."""
-    runs = []
-    for rows, inputs, targets in windows.shapes:
-        visible = None
-        if queries and targets > 1:
-            items = torch.arange(inputs + 1 - targets, inputs + 1, device=windows.rows.device).repeat_interleave(queries)
-            visible = torch.arange(1 + inputs, device=items.device) < 1 + items[:, None]
-        runs.append(Run(rows, 1 + inputs, targets * queries, visible))
-    return runs
-
-
-def _tokens_before(windows: Windows) -> Tensor:
-    """Tokens that each target sees, the person's included, in the order of `target_events`; int64 `[target]`."""
-    first = windows.inputs + 2 - windows.targets
-    return first.repeat_interleave(windows.targets) + run_places(windows.targets)
-
-
 def _last_tokens(windows: Windows) -> Tensor:
     """Packed index of the last token that each target sees; int64 `[target]`."""
     lengths = 1 + windows.inputs
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(windows.targets)
-    return starts + _tokens_before(windows) - 1
+    return starts + windows.places_of_targets() - 1

@@ -15,7 +15,7 @@ from recsmith.config import Config
 from recsmith.data import ItemCodes
 from recsmith.errors import ConfigError
 from recsmith.nn.code_sets import CodeSets
-from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder
+from recsmith.nn.t5 import DecoderState, build_decoder, build_encoder, runs_of
 from recsmith.nn.windows import Windows, run_places
 from recsmith.protocols import HistoryBatch
 
@@ -108,9 +108,9 @@ class Eager(nn.Module):
             return self.items.vectors.weight.sum() * 0.0
         items = batch.items[windows.target_events()]
         targets, numbers, cut = self.items.codes(items), self.items.numbers[items], self.config.behaviour_levels
-        read, begin = self._read(batch, windows), self._begin(_target_places(windows))
-        first = self.behaviour(self._inputs(begin[0], numbers[:, : cut - 1]), read, self._runs(windows, queries=cut))
-        runs = self._runs(windows, queries=len(self.sizes) - cut + 1)
+        read, begin = self._read(batch, windows), self._begin(windows.places_of_targets())
+        first = self.behaviour(self._inputs(begin[0], numbers[:, : cut - 1]), read, runs_of(windows, queries=cut))
+        runs = runs_of(windows, queries=len(self.sizes) - cut + 1)
         second = self.semantic(self._inputs(begin[1], numbers[:, cut:]), read, runs)
         states = torch.cat([first, second[:, :-1]], 1)
         losses = [F.cross_entropy(self._logits(states[:, level], level).float(), targets[:, level]) for level in range(len(self.sizes))]
@@ -122,12 +122,9 @@ class Eager(nn.Module):
         batch = batch.known()
         windows = Windows.tails(batch.offsets, longest=self.config.max_history)
         packed, lengths = self._read(batch, windows), 1 + windows.inputs
-        real = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
-        padded = packed.new_zeros(*real.shape, packed.shape[1])
-        padded[real] = packed
-        order = windows.rows.argsort()
-        behaviour, semantic = (writer.start(padded[order], real[order]) for writer in (self.behaviour, self.semantic))
-        return EagerState(behaviour, semantic, lengths[order])
+        read = windows.padded(packed, lengths)
+        behaviour, semantic = (writer.start(*read) for writer in (self.behaviour, self.semantic))
+        return EagerState(behaviour, semantic, lengths[windows.rows.argsort()])
 
     def step(self, state: EagerState, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, EagerState]:
         """Logits over the codes of `level`, `[batch, beam, size]`."""
@@ -153,18 +150,7 @@ class Eager(nn.Module):
         tokens = self.start.expand(len(first), -1).index_put(((~first).nonzero()[:, 0],), read)
         places = torch.arange(int(lengths.max()), device=lengths.device)
         tokens = tokens + self.positions(run_places(lengths))
-        return self.encoder(tokens, self._runs(windows), places[None, :] <= places[:, None])
-
-    def _runs(self, windows: Windows, *, queries: int = 0) -> list[Run]:
-        """Shapes in tokens; the target t of a window sees the start and the items before t."""
-        runs = []
-        for rows, inputs, targets in windows.shapes:
-            visible = None
-            if queries and targets > 1:
-                items = torch.arange(inputs + 1 - targets, inputs + 1, device=windows.rows.device).repeat_interleave(queries)
-                visible = torch.arange(1 + inputs, device=items.device) < 1 + items[:, None]
-            runs.append(Run(rows, 1 + inputs, targets * queries, visible))
-        return runs
+        return self.encoder(tokens, runs_of(windows), places[None, :] <= places[:, None])
 
     def _begin(self, places: Tensor) -> Tensor:
         """Begin tokens of both writers for items at these places `[target]`; `[stream, target, dim]`."""
@@ -181,9 +167,3 @@ class Eager(nn.Module):
         rivals, place = items.unique(return_inverse=True)
         written = F.normalize(self.summary(hidden).float(), dim=1)
         return F.cross_entropy(written @ self.vectors[rivals].T / self.config.temperature, place)
-
-
-def _target_places(windows: Windows) -> Tensor:
-    """Place of each target in its window, counted from 1, in the order of `target_events`; int64 `[target]`."""
-    first = windows.inputs + 2 - windows.targets
-    return first.repeat_interleave(windows.targets) + run_places(windows.targets)

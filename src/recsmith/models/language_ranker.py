@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,12 +18,11 @@ from recsmith.decoding.grounding_exact import ExactMatcher
 from recsmith.decoding.grounding_fuzzy import FuzzyMatcher
 from recsmith.encoders import EncoderConfig, encode_texts
 from recsmith.errors import DataError
-from recsmith.language.answer_cache import AnswerCache
 from recsmith.language.asker import Asker
-from recsmith.language.backends import BackendConfig, make_backend
+from recsmith.language.backends import BackendConfig
 from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
-from recsmith.language.dry_run import DryRun
+from recsmith.language.making import make_asker
 from recsmith.language.rankers import RANKERS, RankCase, Ranked
 from recsmith.language.rankers.case import LearningRanker, ShelfRanker
 from recsmith.language.rankers.embedded import EncoderRanker
@@ -264,15 +262,8 @@ class LanguageRanker(nn.Module):
         return np.stack([known[text] if text in known else more[text] for text in texts])
 
     def _make_asker(self) -> Asker | None:
-        backend = self._backend or make_backend(self.config.backend)
-        if backend is None:
-            return None
-        from recsmith.encoders.encode import default_cache
-
-        cache = AnswerCache(Path(self.config.cache) if self.config.cache else default_cache() / "answers.sqlite")
-        if self.config.backend.dry_run:
-            return Asker(DryRun(backend, cache=cache))
-        return Asker(backend, cache=cache, budget=self.config.budget)
+        config = self.config
+        return make_asker(config.backend, budget=config.budget, cache=config.cache, backend=self._backend)
 
 
 def ground_in(titles: Sequence[str], candidates: Sequence[str]) -> list[int]:

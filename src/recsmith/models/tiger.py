@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.data import ItemCodes
-from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder
+from recsmith.nn.t5 import DecoderState, Run, build_decoder, build_encoder, runs_of
 from recsmith.nn.windows import Windows
 from recsmith.protocols import HistoryBatch
 
@@ -130,11 +130,7 @@ class Tiger(nn.Module):
         windows = Windows.tails(batch.offsets, longest=self.config.max_history)
         packed = self._encode(batch, windows, self._runs(windows))
         lengths = 1 + windows.inputs * len(self.sizes)
-        real = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
-        padded = packed.new_zeros(*real.shape, packed.shape[1])
-        padded[real] = packed
-        order = windows.rows.argsort()
-        return self.decoder.start(padded[order], real[order])
+        return self.decoder.start(*windows.padded(packed, lengths))
 
     def step(self, state: DecoderState, level: int, parents: Tensor | None, last: Tensor | None) -> tuple[Tensor, DecoderState]:
         """Logits over the codes of `level` `[batch, beam, size]`, or their log-probabilities with `softmax="vocabulary"`."""
@@ -153,15 +149,7 @@ class Tiger(nn.Module):
         return cut(offsets, longest=self.config.max_history, which=self.config.targets_per_history)
 
     def _runs(self, windows: Windows) -> list[Run]:
-        """Shapes in tokens; with several targets per window, target t of a window sees the start and the items before t."""
-        levels, runs = len(self.sizes), []
-        for rows, inputs, targets in windows.shapes:
-            visible = None
-            if targets > 1:
-                items = torch.arange(inputs + 1 - targets, inputs + 1, device=windows.rows.device).repeat_interleave(levels)
-                visible = torch.arange(1 + inputs * levels, device=items.device) < 1 + items[:, None] * levels
-            runs.append(Run(rows, 1 + inputs * levels, targets * levels, visible))
-        return runs
+        return runs_of(windows, tokens=len(self.sizes), queries=len(self.sizes))
 
     def _encode(self, batch: HistoryBatch, windows: Windows, runs: list[Run]) -> Tensor:
         """States of all windows, `[token, dim]`, one first token and then the codes of the items read."""

@@ -14,7 +14,7 @@ from scipy.sparse import linalg
 from torch import Tensor, nn
 
 from recsmith.nn.bags import distinct
-from recsmith.nn.packed import row_ids
+from recsmith.nn.packed import offsets_from, row_ids
 
 _DENSE = 1 << 20
 """Cells of a matrix up to which all its singular vectors are computed at once, which is then faster than asking for a few."""
@@ -32,6 +32,7 @@ class InteractionGraph(nn.Module):
         super().__init__()
         self.register_buffer("rows", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("items", torch.zeros(0, dtype=torch.int64))
+        self._sorted: tuple[Tensor, Tensor, Tensor] | None = None
 
     def set(self, items: Tensor, offsets: Tensor) -> None:
         """Take the edges from packed rows (row = person): `items` int64 `[token]`, `offsets` `[row + 1]`."""
@@ -43,6 +44,13 @@ class InteractionGraph(nn.Module):
     def people(self) -> int:
         """Rows that the graph needs, at least one."""
         return int(self.rows[-1]) + 1 if len(self.rows) else 1
+
+    def by_item(self, items: int) -> tuple[Tensor, Tensor]:
+        """The people of each of `items` items, packed int64 `[edge]`, and where each item's begin, int64 `[item + 1]`; sorted once."""
+        if self._sorted is None or self._sorted[0] is not self.items or len(self._sorted[2]) != items + 1:
+            offsets = offsets_from(torch.bincount(self.items, minlength=items))
+            self._sorted = (self.items, self.rows[self.items.argsort(stable=True)], offsets)
+        return self._sorted[1:]
 
     def degrees(self, items: int) -> Tensor:
         """People of each item, at least 1, float32 `[item]`."""

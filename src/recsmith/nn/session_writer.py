@@ -79,11 +79,7 @@ class SessionWriter(nn.Module):
         windows = Windows.tails(histories.offsets, longest=self.config.max_history)
         packed = self._encode(histories, windows, self._runs(windows, 0))
         lengths = 1 + windows.inputs * len(self.sizes)
-        real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]
-        padded = packed.new_zeros(*real.shape, packed.shape[1])
-        padded[real] = packed
-        order = windows.rows.argsort()
-        return self.decoder.start(padded[order], real[order])
+        return self.decoder.start(*windows.padded(packed, lengths))
 
     def after(self, state: DecoderState, chosen: Tensor) -> DecoderState:
         """The state of rows that have written nothing yet once they have written the items `chosen` int64 `[row, filled]`."""

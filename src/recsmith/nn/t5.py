@@ -17,6 +17,7 @@ from torch.nn import functional
 from recsmith.nn.dropout import Dropout, relu_dropout
 from recsmith.nn.dropout import dropout as drop
 from recsmith.nn.norm import RMSNorm
+from recsmith.nn.windows import Windows
 
 
 def relative_buckets(distance: Tensor, *, buckets: int, furthest: int, bidirectional: bool) -> Tensor:
@@ -169,6 +170,21 @@ class Run:
     """Decoder tokens of each row."""
     visible: Tensor | None = None
     """Which encoder tokens each decoder token may see, bool `[queries, length]`; None = all."""
+
+
+def runs_of(windows: Windows, *, tokens: int = 1, queries: int = 0) -> list[Run]:
+    """Shapes of windows that are read as a first token and `tokens` per event, and write `queries` tokens per target.
+
+    Target t of a window sees the first token and the events before t.
+    """
+    runs = []
+    for rows, inputs, targets in windows.shapes:
+        visible = None
+        if queries and targets > 1:
+            events = torch.arange(inputs + 1 - targets, inputs + 1, device=windows.rows.device).repeat_interleave(queries)
+            visible = torch.arange(1 + inputs * tokens, device=events.device) < 1 + events[:, None] * tokens
+        runs.append(Run(rows, 1 + inputs * tokens, targets * queries, visible))
+    return runs
 
 
 class Encoder(nn.Module):

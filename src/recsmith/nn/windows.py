@@ -90,6 +90,20 @@ class Windows:
         first = self.starts + self.inputs + 1 - self.targets
         return first.repeat_interleave(self.targets) + run_places(self.targets)
 
+    def padded(self, packed: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """States `[token, dim]` of windows of `lengths` int64 `[window]` tokens, one window per row, in the order of rows:
+        `[row, longest, dim]`, and which of them are real, bool `[row, longest]`."""
+        real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]
+        states = packed.new_zeros(*real.shape, packed.shape[1])
+        states[real] = packed
+        order = self.rows.argsort()
+        return states[order], real[order]
+
+    def places_of_targets(self) -> Tensor:
+        """Place of each target in its window, counted from 1, in the order of `target_events`; int64 `[target]`."""
+        first = self.inputs + 2 - self.targets
+        return first.repeat_interleave(self.targets) + run_places(self.targets)
+
 
 def run_places(lengths: Tensor) -> Tensor:
     """0 … length - 1 for each length, laid end to end."""

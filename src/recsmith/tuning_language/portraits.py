@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,12 @@ from torch import Tensor, nn
 
 from recsmith.config import Config
 from recsmith.data import Histories
-from recsmith.language.answer_cache import AnswerCache
 from recsmith.language.asker import Asker
-from recsmith.language.backends import BackendConfig, make_backend
+from recsmith.language.backends import BackendConfig
 from recsmith.language.budget import Budget
 from recsmith.language.compiler import Value, compile_prompt
 from recsmith.language.completion import Backend
-from recsmith.language.dry_run import DryRun
+from recsmith.language.making import make_asker
 from recsmith.language.template import load_template
 from recsmith.language.untrusted import plain_line
 from recsmith.nn.text_table import TextTable
@@ -42,15 +40,7 @@ class PortraitConfig(Config):
 
     def asker(self, backend: Backend | None = None) -> Asker | None:
         """Who is asked, `backend` in the place of the one named here; None where there is nobody."""
-        from recsmith.encoders.encode import default_cache
-
-        chosen = backend or make_backend(self.backend)
-        if chosen is None:
-            return None
-        cache = AnswerCache(Path(self.cache) if self.cache else default_cache() / "answers.sqlite")
-        if self.backend.dry_run:
-            return Asker(DryRun(chosen, cache=cache))
-        return Asker(chosen, cache=cache, budget=self.budget)
+        return make_asker(self.backend, budget=self.budget, cache=self.cache, backend=backend)
 
 
 class Portraits(nn.Module):

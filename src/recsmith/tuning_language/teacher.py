@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
 from recsmith.config import Config
-from recsmith.language.answer_cache import AnswerCache
 from recsmith.language.asker import Asker
-from recsmith.language.backends import BackendConfig, make_backend
+from recsmith.language.backends import BackendConfig
 from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
-from recsmith.language.dry_run import DryRun
 from recsmith.language.extracts import ExtractBackend
+from recsmith.language.making import make_asker
 
 
 class TeacherConfig(Config):
@@ -30,12 +27,5 @@ class TeacherConfig(Config):
 
     def asker(self, backend: Backend | None = None) -> Asker:
         """Who is asked; `backend` takes the place of the one named here."""
-        from recsmith.encoders.encode import default_cache
-
-        chosen = backend or make_backend(self.backend)
-        if chosen is None:
-            return Asker(ExtractBackend(self.words))
-        cache = AnswerCache(Path(self.cache) if self.cache else default_cache() / "answers.sqlite")
-        if self.backend.dry_run:
-            return Asker(DryRun(chosen, cache=cache))
-        return Asker(chosen, cache=cache, budget=self.budget)
+        found = make_asker(self.backend, budget=self.budget, cache=self.cache, backend=backend)
+        return Asker(ExtractBackend(self.words)) if found is None else found
