@@ -197,10 +197,10 @@ def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | No
     reviews = TrainingReviews.of(chosen.reviews, log, split) if "reviews" in reads and chosen.reviews is not None else None
     told = ItemFacts.of(chosen.catalogue, log.items) if "facts" in reads else None
     people = people_vectors(recipe, chosen, log, facts) if "people" in reads else None
-    if recipe.tokenizer is None:
-        return Prepared(log, split, None, None, vectors, texts, reviews, written, facts, seconds, told, people)
-    codes, tokenizer = _tokenize(recipe, chosen, log, split.train, vectors, seed=seed, progress=progress, facts=facts, seconds=seconds)
-    return Prepared(log, split, codes, tokenizer, vectors, texts, reviews, written, facts, seconds, told, people)
+    codes = tokenizer = None
+    if recipe.tokenizer is not None:
+        codes, tokenizer = _tokenize(recipe, chosen, log, split.train, vectors, seed=seed, progress=progress, facts=facts, seconds=seconds)
+    return Prepared(log, split, codes, tokenizer, vectors, texts, reviews, written, facts, seconds, item_facts=told, people=people)
 
 
 def train_prepared(
