@@ -116,6 +116,8 @@ def markdown(card: dict[str, Any]) -> str:
             lines += ["", f"## {heading.capitalize()}", "", *_facts(card[heading])]
     if card.get("deviations"):
         lines += ["", "## Deviations from the paper", "", card["deviations"]]
+    if card.get("notes"):
+        lines += ["", "## Notes", "", *(f"* {note['date']}: {note['text']}" for note in card["notes"])]
     if card.get("interrupted"):
         lines += ["", "**Training was interrupted**: these are the best weights until then."]
     return "\n".join(lines) + "\n"

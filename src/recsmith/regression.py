@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from recsmith.artifacts import open_folder, read_json
-from recsmith.errors import ArtifactError, UserError
+from recsmith.card_files import card_at
+from recsmith.errors import UserError
 from recsmith.evaluation.accuracy import ACCURACY
 from recsmith.measurement import MeasuredRun, measure
 from recsmith.protocols import Progress
@@ -74,7 +75,7 @@ def check_card(folder: str | Path, against: str | Path | None = None, *, progres
     """
     new = read_json(open_folder(Path(folder), RUN) / "card.json")
     path = stored_card(new) if against is None else Path(against)
-    card = _card_at(path)
+    card = card_at(path)
     _require_same(folder, new, path, card)
     figures: Mapping[str, float] = new.get("metrics") or {}
     measured = None if figures and not _needs_cases(card) else measure(folder, progress=progress)
@@ -137,17 +138,6 @@ def _allowances(card: Mapping[str, Any], measured: MeasuredRun | None, metrics: 
 def _needs_cases(card: Mapping[str, Any]) -> bool:
     """Whether the allowance comes from the new run's own cases: a trained system with one seed."""
     return bool(card.get("training")) and not (len(card.get("seeds", [])) >= 2 and card.get("spread"))
-
-
-def _card_at(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        return dict(read_json(open_folder(path, RUN) / "card.json"))
-    if not path.is_file():
-        raise UserError(f"there is no card at `{path}`; give a card.json or the folder of a run")
-    card = read_json(path)
-    if not isinstance(card, dict) or "metrics" not in card or "data" not in card:
-        raise ArtifactError(f"`{path}` is not a card: it has no metrics or data; give the card.json of a run")
-    return card
 
 
 def _require_same(folder: str | Path, new: Mapping[str, Any], other: str | Path, card: Mapping[str, Any]) -> None:

@@ -129,3 +129,26 @@ def test_seeds_are_pooled(cli, popularity_run: Path, card: dict[str, Any], tmp_p
     assert "needs two runs or more" in cli("card", "pool", folders[0], "--out", out).error
     assert "ends in .json" in cli("card", "pool", *folders, "--out", tmp_path / "card.md").error
     assert pool_cards(folders[:2])["seeds"] == [0, 1]
+
+
+def test_a_note_stands_on_the_card_and_nothing_else_changes(cli, popularity_run: Path, stored: Any, tmp_path: Path) -> None:
+    run = shutil.copytree(popularity_run, tmp_path / "run")
+    before = json.loads((run / "card.json").read_text())
+    assert cli("card", "note", run, "counts  repeats").code == 0
+    assert "2 notes" in cli("card", "note", run, "and old events").out
+    after = json.loads((run / "card.json").read_text())
+    assert [note["text"] for note in after.pop("notes")] == ["counts repeats", "and old events"]
+    assert after == before
+    shown = cli("card", "show", run)  # the folder is whole: its manifest knows the new files
+    assert "counts repeats" in shown.out
+    assert "counts repeats" in (run / "card.md").read_text()
+    alone = stored()
+    cli("card", "note", alone, "a file of its own")
+    assert json.loads(alone.read_text())["notes"][0]["text"] == "a file of its own"
+
+
+@pytest.mark.parametrize(("place", "text", "words"), [("nowhere", "x", "no card at"), (None, "", "empty note")])
+def test_a_note_needs_a_card_and_words(cli, stored: Any, place: str | None, text: str, words: str) -> None:
+    refused = cli("card", "note", place or stored(), text)
+    assert refused.code == 2
+    assert words in " ".join(refused.err.split())

@@ -1,4 +1,4 @@
-"""`recsmith card`: show the model card of a run, check it against a stored one, pool the cards of several seeds."""
+"""`recsmith card`: show the model card of a run, check it against a stored one, write a note on it, pool the cards of several seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORSE = 1
 
 @app.callback()
 def card() -> None:
-    """The model card of a run: show it, check it against a stored one, pool the cards of several seeds.
+    """The model card of a run: show it, check it against a stored one, write a note on it, pool the cards of several seeds.
 
     Example: recsmith card show runs/tiger-ml
     """
@@ -67,6 +67,21 @@ def check(
     if found.worse:
         display.note(f"worse than the card: {', '.join(found.worse)}")
         raise typer.Exit(WORSE)
+
+
+@app.command()
+def note(
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="Folder of a run, or a card of its own (.json).")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What you found out, in quotes.")],
+) -> None:
+    """Write on a card what its figures do not say, for example why they are low; the date is added, the figures stay.
+
+    Example: recsmith card note runs/cfgan "below popularity: the generator copies the most popular items"
+    """
+    from recsmith.card_files import add_note
+
+    notes = add_note(card, text)["notes"]
+    display.say(f"{len(notes)} {'note' if len(notes) == 1 else 'notes'} on the card of `{card}`")
 
 
 @app.command()
