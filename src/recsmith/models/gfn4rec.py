@@ -55,7 +55,7 @@ class Gfn4Rec(nn.Module):
         self.config = config
         self.size = min(config.slate, items)
         self.reader = SlateReader(config, items=items)
-        self.flow = ListFlow(items, context=2 * config.dim, dim=config.dim, hidden=config.hidden)
+        self.flow = ListFlow(items, size=self.size, context=2 * config.dim, dim=config.dim, hidden=config.hidden)
         self.clicks = ClickModel(config, items=items, negatives=config.negatives)
         self.trust = nn.Parameter(torch.ones(()))
 
@@ -68,7 +68,7 @@ class Gfn4Rec(nn.Module):
         slates = slates.take(torch.randperm(len(slates), device=slates.items.device)[: self.config.lists])
         people = self.clicks.reader.before(slates, batch).detach()
         begin = self._begin(self.reader.before(slates, batch), people)
-        drawn = self.flow.draw(begin, self.size, explore=self.config.explore)
+        drawn = self.flow.draw(begin, explore=self.config.explore)
         with torch.no_grad():
             rewards = self.log_reward(people, drawn)
         whole = slates.whole(self.size).nonzero()[:, 0]

@@ -8,6 +8,7 @@ Letters of the shapes: `list` = lists built at once, `size` = their length, `ite
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -33,11 +34,15 @@ class Begin(NamedTuple):
 
 
 class ListFlow(nn.Module):
-    """The forward policy P(next item | context, items so far) and the flow F through each unfinished list."""
+    """The forward policy P(next item | context, items so far) and the flow F through each unfinished list.
 
-    def __init__(self, items: int, *, context: int, dim: int, hidden: int) -> None:
-        """`context` is the width of contexts, `dim` that of item vectors."""
+    As many lists as items ** (free places) come out of an unfinished one: the logarithm of that number is given, not learned.
+    """
+
+    def __init__(self, items: int, *, size: int, context: int, dim: int, hidden: int) -> None:
+        """`size` is the length of whole lists, `context` the width of contexts, `dim` that of item vectors."""
         super().__init__()
+        self.size = size
         self.begin = nn.Linear(context, hidden)
         self.cell = nn.GRUCell(dim, hidden)
         self.out = nn.Linear(hidden, dim)
@@ -46,7 +51,7 @@ class ListFlow(nn.Module):
 
     def total(self, begin: Begin) -> Tensor:
         """Logarithm of the flow through the empty list, which comes to be that of the total reward; `[list]`."""
-        return self.flow(self._opened(begin))[:, 0]
+        return self._log_flow(self._opened(begin), 0)[:, 0]
 
     def logits_after(self, begin: Begin, lists: Tensor) -> Tensor:
         """Of the item that follows `lists` `[list, filled]`, `[list, item]`; items of the list are not masked."""
@@ -56,11 +61,11 @@ class ListFlow(nn.Module):
         return self._logits(states, begin)
 
     @torch.no_grad()
-    def draw(self, begin: Begin, size: int, *, explore: float = 0.0) -> Tensor:
+    def draw(self, begin: Begin, *, explore: float = 0.0) -> Tensor:
         """Lists without repetition, int64 `[list, size]`; each item is uniform with probability `explore`, else from the policy."""
         states = self._opened(begin)
         lists = torch.zeros(len(states), 0, dtype=torch.int64, device=states.device)
-        for _ in range(size):
+        for _ in range(self.size):
             chances = self._logits(states, begin).softmax(1)
             uniform = torch.rand(len(states), 1, device=states.device) < explore
             weights = torch.where(uniform, torch.ones_like(chances), chances).clamp(min=1e-12).scatter(1, lists, 0.0)
@@ -76,7 +81,7 @@ class ListFlow(nn.Module):
         for place in range(lists.shape[1]):
             logs = self._logits(states, begin).scatter(1, lists[:, :place], -torch.inf).log_softmax(1)
             chosen.append(logs.gather(1, lists[:, place, None]))
-            flows.append(self.flow(states))
+            flows.append(self._log_flow(states, place))
             states = self.cell(begin.table[lists[:, place]], states)
         forward, flow = torch.cat(chosen, 1), torch.cat(flows, 1)
         if balance == "trajectory":
@@ -87,6 +92,10 @@ class ListFlow(nn.Module):
     def _opened(self, begin: Begin) -> Tensor:
         """The states of empty lists, `[list, hidden]`."""
         return torch.tanh(self.begin(begin.contexts))
+
+    def _log_flow(self, states: Tensor, place: int) -> Tensor:
+        """Logarithm of the flow through lists with `place` items, `[list, 1]`."""
+        return self.flow(states) + (self.size - place) * math.log(len(self.bias))
 
     def _logits(self, states: Tensor, begin: Begin) -> Tensor:
         return self.out(states) @ begin.table.T + self.bias + begin.prior
