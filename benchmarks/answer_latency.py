@@ -20,9 +20,10 @@ import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 import torch  # noqa: E402
 
+from recsmith.building import build_model  # noqa: E402
 from recsmith.data import Dataset, ItemCodes, popularity  # noqa: E402
 from recsmith.recipe import load_recipe  # noqa: E402
-from recsmith.recommender import Recommender, build_model  # noqa: E402
+from recsmith.recommender import Recommender  # noqa: E402
 
 
 def main() -> None:

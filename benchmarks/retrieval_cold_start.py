@@ -35,7 +35,8 @@ from recsmith.data import Cases, Catalogue, Dataset, Histories, Log, Split, Spli
 from recsmith.encoders import encode_texts  # noqa: E402
 from recsmith.evaluation import Evaluation, evaluate_answer  # noqa: E402
 from recsmith.evaluation.significance import compare_with_baseline  # noqa: E402
-from recsmith.fitting import Prepared, build_recommender, fit, train_prepared  # noqa: E402
+from recsmith.fitting import build_recommender, fit, train_prepared  # noqa: E402
+from recsmith.preparing import Prepared  # noqa: E402
 from recsmith.recipe import Recipe, load_recipe  # noqa: E402
 from recsmith.retrieval import (  # noqa: E402
     Bm25Index,

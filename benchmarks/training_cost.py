@@ -20,10 +20,10 @@ prepare_environment()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from recsmith.building import build_model  # noqa: E402
 from recsmith.data import Histories, offsets_of  # noqa: E402
 from recsmith.errors import import_extra  # noqa: E402
 from recsmith.recipe import load_recipe  # noqa: E402
-from recsmith.recommender import build_model  # noqa: E402
 from recsmith.training.batches import batches, training_rows  # noqa: E402
 from recsmith.training.optimizer import make_optimizer  # noqa: E402
 

@@ -94,12 +94,12 @@ def time_recsmith(name: str, frame: pl.DataFrame, goal: float) -> list[dict[str,
     import numpy as np
     import torch
 
+    from recsmith.building import build_model
     from recsmith.data import Dataset
     from recsmith.decoding import top_k
     from recsmith.evaluation import evaluate_lists
     from recsmith.protocols import Limits
     from recsmith.recipe import load_recipe
-    from recsmith.recommender import build_model
     from recsmith.training import to_batch, train
 
     recipe = load_recipe(name, settings=MODELS[name][1])

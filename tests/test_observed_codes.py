@@ -9,8 +9,8 @@ import pytest
 import recsmith
 from recsmith import Dataset
 from recsmith.data import Histories
-from recsmith.fitting import prepare
 from recsmith.item_tokenizers.sequential import SequentialCodes
+from recsmith.preparing import prepare
 from recsmith.recipe import load_recipe
 
 SMALL_T5 = {"dim": 16, "heads": 2, "head_dim": 8, "ff_dim": 32, "encoder_layers": 1, "decoder_layers": 1}

@@ -1,11 +1,10 @@
-"""From data and a recipe to a `Recommender`: cut the log, tokenize the items, train, and write down what happened."""
+"""From data and a recipe to a `Recommender`: prepare, train, and write down what happened."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,73 +12,33 @@ import numpy as np
 import torch
 
 from recsmith import rating
-from recsmith.augmentation import WRITERS, write_events
+from recsmith.building import build_model, runtime_of
 from recsmith.card import compare_with_reported, deviations, new_card
 from recsmith.config import parse_assignments
 from recsmith.data import (
     Cases,
     Dataset,
-    Histories,
-    ItemCodes,
     Log,
-    Split,
-    TrainingReviews,
-    WrittenEvents,
     codes_fingerprint,
-    fingerprint,
     item_categories,
     join_histories,
     popularity,
-    require_single_events,
-    split_log,
 )
-from recsmith.data.item_facts import ItemFacts
-from recsmith.data.validation import require_two_users
-from recsmith.encoders import EncoderConfig, encode_texts, given_vectors
-from recsmith.errors import ConfigError, DataError, TrainingInterruptedError
+from recsmith.errors import TrainingInterruptedError
 from recsmith.evaluation import evaluate_answer
 from recsmith.item_tokenizers import tokenizer_card
 from recsmith.measurement import account
-from recsmith.models import MODELS
-from recsmith.protocols import BoundItemTokenizer, FactReader, ItemTokenizer, Observer, PeopleReader, Progress, ReviewReader, TextReader
+from recsmith.preparing import Prepared, prepare
+from recsmith.protocols import FactReader, Observer, PeopleReader, Progress, ReviewReader, TextReader
 from recsmith.recipe import Recipe, load_recipe
-from recsmith.recommender import Recommender, build_model, build_tokenizer, runtime_of
+from recsmith.recommender import Recommender
 from recsmith.seeding import derive_seed, generator
 from recsmith.starting import start_model
 from recsmith.training import Message, TrainingResult, learner_of, train
 from recsmith.training import update as train_more
-from recsmith.writing import item_words, people_vectors, written_for
+from recsmith.writing import written_for
 
 Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A recipe's view of the data: the log, its split, and the items' vectors and codes where the recipe asks for them."""
-
-    log: Log
-    split: Split
-    codes: ItemCodes | None = None
-    tokenizer: ItemTokenizer | None = None
-    vectors: np.ndarray | None = None
-    """What the recipe's encoder made of the items, float32 `[item, dim]`."""
-    texts: list[str] | None = None
-    """The items' own words, for models that read them."""
-    reviews: TrainingReviews | None = None
-    """What people wrote about training events, for models that read it."""
-    written: WrittenEvents | None = None
-    """Events that a generator wrote; the model learns from them, no statistic counts them."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What the card says about data, encoder, tokenizer and writer."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    item_facts: ItemFacts | None = None
-    """Categories and places of the items, for models that read them."""
-    people: np.ndarray | None = None
-    """Vectors of what is written about each person, for models that read them."""
-
-    def lessons(self) -> tuple[Histories, np.ndarray | None]:
-        """What a model learns from: the training events, written ones in front; and the epoch in which each enters (None: the first)."""
-        return (self.split.train, None) if self.written is None else self.written.lessons(self.split.train, self.log)
 
 
 def fit(
@@ -177,32 +136,6 @@ def update(recommender: Recommender, data: Dataset, *, settings: Settings | None
     )
 
 
-def prepare(recipe: Recipe, data: Dataset, *, seed: int, progress: Progress | None = None) -> Prepared:
-    """Select, split, and make the items' vectors and codes where the recipe has an encoder or a tokenizer."""
-    started = time.perf_counter()
-    chosen = data.select(recipe.view)
-    require_two_users(chosen.interactions["user_id"], where=f"`{data.name}`")
-    log = chosen.log_for(recipe.split)
-    split = split_log(log, recipe.split)
-    if len(split.train.values) == 0:
-        raise DataError(f"`{data.name}` leaves no training events under {recipe.split.name}; give more events or another split")
-    facts: dict[str, Any] = {"data": _data_facts(chosen, log, split)}
-    seconds = {"prepare data": time.perf_counter() - started}
-    written = _written_events(recipe, chosen, log, split, seed=seed, progress=progress, facts=facts, seconds=seconds)
-    vectors = None
-    if recipe.encoder is not None:
-        vectors = _item_vectors(recipe, recipe.encoder, chosen, log, progress=progress, facts=facts, seconds=seconds)
-    reads = getattr(MODELS.get(recipe.model.name), "reads", ())
-    texts = item_words(recipe, chosen, log) if "texts" in reads else None
-    reviews = TrainingReviews.of(chosen.reviews, log, split) if "reviews" in reads and chosen.reviews is not None else None
-    told = ItemFacts.of(chosen.catalogue, log.items) if "facts" in reads else None
-    people = people_vectors(recipe, chosen, log, facts) if "people" in reads else None
-    codes = tokenizer = None
-    if recipe.tokenizer is not None:
-        codes, tokenizer = _tokenize(recipe, chosen, log, split.train, vectors, seed=seed, progress=progress, facts=facts, seconds=seconds)
-    return Prepared(log, split, codes, tokenizer, vectors, texts, reviews, written, facts, seconds, item_facts=told, people=people)
-
-
 def train_prepared(
     recipe: Recipe,
     prepared: Prepared,
@@ -223,7 +156,7 @@ def train_prepared(
         model.read_reviews(prepared.reviews)
     if isinstance(model, PeopleReader) and prepared.people is not None:
         model.read_people(prepared.people)
-    start_model(model, recipe, prepared.vectors, facts=prepared.facts, seed=seed)
+    start_model(model, recipe, prepared.vectors, facts=prepared.account.facts, seed=seed)
     lessons, enters = prepared.lessons()
     if isinstance(model, Observer):
         model.observe(lessons)
@@ -285,9 +218,9 @@ def build_recommender(
     command: str | None = None,
 ) -> Recommender:
     """The trained parts put together, with the card of how they came about (no test figures yet)."""
-    card = new_card(recipe, data=prepared.facts["data"], seed=seed, command=command)
-    card.update({key: value for key, value in prepared.facts.items() if key != "data"})
-    card["seconds"] = dict(prepared.seconds)
+    card = new_card(recipe, data=prepared.account.facts["data"], seed=seed, command=command)
+    card.update({key: value for key, value in prepared.account.facts.items() if key != "data"})
+    card["seconds"] = dict(prepared.account.seconds)
     card["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     card["deviations"] = deviations(type(model))
     card["interrupted"] = result is not None and result.interrupted
@@ -343,106 +276,6 @@ def resolve_recipe(recipe: str | Recipe, settings: Settings | None) -> Recipe:
         settings = parse_assignments(settings)
     known = recipe.with_settings(settings or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, settings=settings)
     return rating.watching(known)
-
-
-def _written_events(
-    recipe: Recipe,
-    data: Dataset,
-    log: Log,
-    split: Split,
-    *,
-    seed: int,
-    progress: Progress | None,
-    facts: dict[str, Any],
-    seconds: dict[str, float],
-) -> WrittenEvents | None:
-    """What the recipe's writer writes, or what came with the data."""
-    written, part = data.written, recipe.augmentation
-    if written is not None and part is not None:
-        raise ConfigError(
-            f"`{data.name}` already holds events written by `{written.facts['writer']}` and `{recipe.name}` has a section [augmentation]; "
-            "give the data without written events, or leave the section out"
-        )
-    if written is not None:
-        require_single_events(split.config)
-        written.require(source=data.hash, split=split.config)
-    if part is not None:
-        started, kind = time.perf_counter(), WRITERS.get(part.name)
-        writer = kind(kind.Config.parse(part.settings, where="augmentation"))
-        written = write_events(writer, log, split, name=part.name, source=data.hash, seed=seed, progress=progress, catalogue=data.catalogue)
-        seconds["write events"] = time.perf_counter() - started
-        facts["augmentation"] = {**written.facts, "deviations": deviations(kind)}
-    elif written is not None:
-        facts["augmentation"] = written.facts
-    return written
-
-
-def _tokenize(
-    recipe: Recipe,
-    data: Dataset,
-    log: Log,
-    train: Histories,
-    vectors: np.ndarray | None,
-    *,
-    seed: int,
-    progress: Progress | None,
-    facts: dict[str, Any],
-    seconds: dict[str, float],
-) -> tuple[ItemCodes, ItemTokenizer]:
-    assert recipe.tokenizer is not None
-    tokenizer = build_tokenizer(recipe.tokenizer)
-    if isinstance(tokenizer, BoundItemTokenizer):
-        tokenizer.bind(log.items.ids, data.catalogue)
-    elif vectors is None:
-        raise ConfigError(f"recipe `{recipe.name}` has a [tokenizer] but no [encoder]; add a section [encoder]")
-    if isinstance(tokenizer, Observer):
-        tokenizer.observe(train)
-    if vectors is None:
-        vectors = np.empty((len(log.items), 0), dtype=np.float32)
-    started = time.perf_counter()
-    codes = tokenizer.fit(vectors, seed=derive_seed(seed, "tokenizer"), progress=progress)
-    seconds["tokenize items"] = time.perf_counter() - started
-    facts["tokenizer"] = {"name": recipe.tokenizer.name, **tokenizer.figures()}
-    return codes, tokenizer
-
-
-def _item_vectors(
-    recipe: Recipe,
-    encoder: EncoderConfig,
-    data: Dataset,
-    log: Log,
-    *,
-    progress: Progress | None,
-    facts: dict[str, Any],
-    seconds: dict[str, float],
-) -> np.ndarray:
-    if encoder.name.startswith("file:"):
-        facts["encoder"] = {"name": encoder.name}
-        return given_vectors(encoder.name.removeprefix("file:"), log.items.ids)
-    if data.catalogue is None:
-        raise DataError(f"`{recipe.name}` works on item texts, but `{data.name}` has no catalogue; give a folder with an items file")
-    texts = data.catalogue.texts(log.items.ids, template=recipe.text)
-    encoded = encode_texts(texts, encoder, progress=progress)
-    facts["encoder"] = {
-        "name": encoded.encoder_name,
-        "text": recipe.text or data.catalogue.default_template(),
-        "texts": fingerprint(texts),
-        "cached": encoded.cached,
-    }
-    seconds["encode texts"] = encoded.seconds
-    return encoded.vectors
-
-
-def _data_facts(data: Dataset, log: Log, split: Split) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "hash": data.hash,
-        "users": len(log.users),
-        "items": len(log.items),
-        "events": len(log.histories.values),
-        "source": data.source,
-        **split.figures,
-    }
 
 
 def _validator(recipe: Recipe, prepared: Prepared, model: torch.nn.Module, *, seed: int) -> Callable[[], dict[str, float]] | None:

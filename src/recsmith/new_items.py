@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from recsmith.building import build_model
 from recsmith.data import Catalogue, Log
 from recsmith.encoders import encode_texts
 from recsmith.errors import DataError, UserError
 from recsmith.protocols import Progress
-from recsmith.recommender import Recommender, build_model
+from recsmith.recommender import Recommender
 
 
 def add_items(recommender: Recommender, catalogue: Catalogue, *, progress: Progress | None = None) -> Recommender:

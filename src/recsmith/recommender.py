@@ -17,6 +17,7 @@ import polars as pl
 import torch
 
 from recsmith import rating
+from recsmith.building import build_model, build_tokenizer, runtime_of
 from recsmith.data import (
     Cases,
     Catalogue,
@@ -49,13 +50,10 @@ from recsmith.decoding.cold_start import search_with_cold_items
 from recsmith.errors import ArtifactError, DataError, UserError
 from recsmith.evaluation import Evaluation, describe_protocol, evaluate_answer, leak_checks
 from recsmith.evidence import Evidence, Judge, find_evidence
-from recsmith.item_tokenizers import TOKENIZERS
-from recsmith.models import MODELS
 from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists, SlateModel
 from recsmith.questions import allowed_items, rules_of_rows, who
-from recsmith.recipe import PartConfig, Recipe
+from recsmith.recipe import Recipe
 from recsmith.run_folder import RunState, read_run, write_run
-from recsmith.runtime import Runtime
 from recsmith.training import to_batch
 
 METRIC_CUTOFFS = (5, 10, 20)
@@ -435,34 +433,6 @@ def _split_name(split: str) -> Literal["validation", "test"]:
     if split == "test":
         return "test"
     raise UserError(f"unknown split `{split}`; allowed: `validation`, `test`")
-
-
-def build_model(recipe: Recipe, *, items: int, codes: ItemCodes | None, vectors: np.ndarray | None = None) -> torch.nn.Module:
-    """The untrained generator of a recipe, on the CPU."""
-    make = MODELS.get(recipe.model.name)
-    config = make.Config.parse(recipe.model.settings, where="model")
-    reads = getattr(make, "reads", ())
-    parts: dict[str, Any] = {"items": items} if make.answers == "scores" else {}
-    if make.answers == "codes" or "codes" in reads:
-        if codes is None:
-            raise UserError(f"model `{recipe.model.name}` works on item codes; its recipe needs a [tokenizer] and item texts")
-        parts["codes"] = codes
-    if "vectors" in reads:
-        if vectors is None:
-            raise UserError(f"model `{recipe.model.name}` works on item vectors; its recipe needs an [encoder] and item texts")
-        parts["vectors"] = vectors
-    return make(config, **parts)
-
-
-def build_tokenizer(part: PartConfig) -> ItemTokenizer:
-    """The item tokenizer that a recipe names, not fitted."""
-    make = TOKENIZERS.get(part.name)
-    return make(make.Config.parse(part.settings, where="tokenizer"))
-
-
-def runtime_of(recipe: Recipe) -> Runtime:
-    """Device and precision as the recipe asks for them."""
-    return Runtime.choose(recipe.training.device, recipe.training.precision)
 
 
 def load(folder: str | Path) -> Recommender:

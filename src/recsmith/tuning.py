@@ -11,7 +11,8 @@ from typing import Any
 from recsmith.config import merge
 from recsmith.data import Dataset
 from recsmith.errors import ConfigError, suggestion
-from recsmith.fitting import Prepared, Settings, build_recommender, measure, prepare, resolve_recipe, train_prepared
+from recsmith.fitting import Settings, build_recommender, measure, resolve_recipe, train_prepared
+from recsmith.preparing import Prepared, prepare
 from recsmith.protocols import Progress
 from recsmith.recipe import Recipe
 from recsmith.recommender import load

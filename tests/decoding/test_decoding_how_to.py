@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import torch
 
+from recsmith.building import build_model
 from recsmith.data import Dataset, ItemCodes, popularity
 from recsmith.recipe import load_recipe
-from recsmith.recommender import Recommender, build_model
+from recsmith.recommender import Recommender
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "rules-and-search.md"
 

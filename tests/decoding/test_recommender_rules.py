@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 import torch
 
+from recsmith.building import build_model
 from recsmith.data import Dataset, ItemCodes, popularity
 from recsmith.decoding import Allow, AtMost, Boost, Deny, Diverse, InStock, Items, OneOf, Pin, Sampled, bind_rules
 from recsmith.errors import UserError
 from recsmith.recipe import load_recipe
-from recsmith.recommender import Recommender, build_model
+from recsmith.recommender import Recommender
 
 ITEMS, USERS = 30, 8
 

@@ -105,7 +105,7 @@ def test_a_condensed_log_trains_alone_and_is_tested_on_everybody(tmp_path: Path)
     for _, rows in events.group_by("user_id"):
         assert rows["item_id"].len() == 4
         assert (rows["item_id"] % 2 == rows["user_id"] % 2).all()
-    prepared = recsmith.fitting.prepare(recsmith.fitting.resolve_recipe("ease", None), written, seed=0)
+    prepared = recsmith.preparing.prepare(recsmith.fitting.resolve_recipe("ease", None), written, seed=0)
     lessons, enters = prepared.lessons()
     assert len(lessons.values) == len(enters) == 8
     assert len(lessons) == 24

@@ -17,10 +17,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from recsmith.building import build_model
 from recsmith.data import Catalogue, Log, Vocabulary
 from recsmith.errors import RecsmithError
 from recsmith.protocols import HistoryBatch, SlateModel
-from recsmith.recommender import Recommender, build_model
+from recsmith.recommender import Recommender
 
 if TYPE_CHECKING:
     from recsmith.serving.text_neighbours import TextNeighbours

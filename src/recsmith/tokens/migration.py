@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 import torch
 
+from recsmith.building import build_model, build_tokenizer
 from recsmith.data import Catalogue, Histories, ItemCodes, Log, codes_fingerprint, fingerprint, item_categories, split_log
 from recsmith.encoders import encode_texts
 from recsmith.errors import UserError
 from recsmith.item_tokenizers import code_figures, tokenizer_card
 from recsmith.item_tokenizers.migration import RenumberableTokenizer, Start, migrate_codes, rotation_between
 from recsmith.protocols import Observer, Progress
-from recsmith.recommender import build_model, build_tokenizer
 from recsmith.run_folder import RunState
 from recsmith.seeding import derive_seed
 from recsmith.tokens.reading import LOCAL_ENCODER, codes_of, encode_as_recorded, items_like, texts_in_step, tokenizer_of

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsmith.building import build_tokenizer
 from recsmith.data import Catalogue, ItemCodes, Vocabulary, fingerprint
 from recsmith.encoders import encode_texts, given_vectors
 from recsmith.errors import ArtifactError, DataError, UserError
 from recsmith.item_tokenizers import code_figures
 from recsmith.item_tokenizers.collisions import prefix_groups
 from recsmith.protocols import ItemTokenizer, Progress
-from recsmith.recommender import build_tokenizer
 from recsmith.run_folder import RunState
 
 GIVEN_ENCODER = "file:"
