@@ -37,4 +37,6 @@ def test_slates_have_slots_and_any_model_answers_them(cli: Any, popularity_run: 
     out = tmp_path / "slates.csv"
     assert cli("recommend", popularity_run, "--users", "all", "--slate", "2", "--out", out, "--json").json["k"] == 2
     assert out.read_text().startswith("user_id,slot,item_id,score,log_likelihood\n")
+    assert "give one or the other" in cli("recommend", popularity_run, "--user", "3", "--slate", "4", "-k", "5").error
+    assert "size = 0 does not fit" in cli("recommend", popularity_run, "--user", "3", "--slate", "0").error
     assert "size = 13 does not fit a catalogue of 12 items" in cli("recommend", popularity_run, "--user", "3", "--slate", "13").error

@@ -23,6 +23,8 @@ app = typer.Typer(add_completion=False)
 Ask = Callable[..., "pl.DataFrame"]
 """`recommend` or `recommend_slate` of a run with everything said but for whom."""
 
+ITEMS = 10
+"""Length of a list when nothing is said about it."""
 RECENT = 8
 """Events of a history that are shown above the recommendations."""
 
@@ -39,7 +41,7 @@ def recommend(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="With --users all: .parquet, .csv or .jsonl, one row per item.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items per list.")] = 10,
+    k: Annotated[int | None, typer.Option("-k", help=f"Number of items per list; default {ITEMS}.")] = None,
     slate: Annotated[
         int | None,
         typer.Option("--slate", metavar="N", help="A slate (page, basket, bundle) of N items that know of each other, instead of a list."),
@@ -69,16 +71,19 @@ def recommend(
     Example: recsmith recommend runs/tiger-ml --users all --out recommendations.parquet
     """
     _check_question(user, history, users, out)
+    if k is not None and slate is not None:
+        raise UserError(f"-k asks for a list of {k} items and --slate for a slate of {slate}; give one or the other")
+    size = next((number for number in (slate, k) if number is not None), ITEMS)
     from recsmith.recommender import load
 
     recommender = load(run)
     selection = _selection(temperature, seed, diverse)
-    ask: Ask = partial(recommender.recommend, k=k, selection=selection)
+    ask: Ask = partial(recommender.recommend, k=size, selection=selection)
     if slate is not None:
-        ask = partial(recommender.recommend_slate, size=slate, selection=selection)
+        ask = partial(recommender.recommend_slate, size=size, selection=selection)
     if users is not None:
         assert out is not None
-        _for_everybody(recommender, out, ask, k=slate or k, as_json=as_json)
+        _for_everybody(recommender, out, ask, k=size, as_json=as_json)
     elif history is not None:
         _for_history(recommender, history, ask, as_json=as_json)
     else:
