@@ -7,7 +7,7 @@ from recsmith.models.dreamrec import DreamRec, DreamRecConfig
 from recsmith.testing import ScoreModelTests
 from recsmith.training import to_batch
 
-SMALL = {"dim": 16, "layers": 1, "hidden": 32, "dropout": 0.0, "max_history": 8, "steps": 20, "answer_steps": 5, "denoiser": 64}
+SMALL = {"dim": 16, "width": 16, "layers": 1, "hidden": 32, "dropout": 0.0, "max_history": 8, "steps": 20, "answer_steps": 5, "denoiser": 64}
 
 
 class TestDreamRec(ScoreModelTests):
@@ -17,11 +17,27 @@ class TestDreamRec(ScoreModelTests):
     steps = 400
 
 
-def test_targets_have_one_length_and_no_gradient() -> None:
-    model = DreamRec(DreamRecConfig.parse(SMALL), items=12)
-    targets = model._targets()
-    torch.testing.assert_close(targets.norm(dim=1), torch.full((12,), 4.0))
-    assert not targets.requires_grad
+@torch.no_grad()
+def test_items_of_the_same_people_lie_together() -> None:
+    model = DreamRec(DreamRecConfig.parse({**SMALL, "width": 256}), items=5)
+    model.observe(Histories.from_rows([[0, 1]] * 10 + [[2, 3]] * 10))
+    places = model.places()
+    near = places @ places.T
+    torch.testing.assert_close(near.diagonal()[:4], torch.ones(4))
+    assert near[0, 1] > 0.99
+    assert near[0, 2].abs() < 0.2
+    assert not near[4].any()  # nobody chose it
+    assert not places.requires_grad
+
+
+@torch.no_grad()
+def test_people_who_come_later_move_places_but_not_who_is_who() -> None:
+    first, second = (DreamRec(DreamRecConfig.parse(SMALL), items=4) for _ in range(2))
+    first.people_at_once = 2
+    rows = [[0, 1], [2, 3], [0, 2], [1], []]
+    first.observe(Histories.from_rows(rows))
+    second.observe(Histories.from_rows(rows))
+    torch.testing.assert_close(first.places(), second.places())
 
 
 @torch.no_grad()

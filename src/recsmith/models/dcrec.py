@@ -32,6 +32,8 @@ class DcRecConfig(CausalEncoderConfig):
     """Diffusion steps in training."""
     answer_steps: int = Field(2, ge=1)
     """Steps of the way back when answering, spread evenly over the diffusion steps; the paper, too, needs a few only."""
+    target_length: float = Field(0.25, gt=0)
+    """Length of the vectors that noise of length √dim is added to; a longer one can be told from others under more of the noise."""
     vector_weight: float = Field(0.2, ge=0)
     """Weight of the squared error of the restored vector beside the cross-entropy of the item."""
 
@@ -44,9 +46,10 @@ class DcRec(nn.Module):
     cross-attention to the history's own encoding, which no noise touches. The diffusion step enters by conditional layer norm. The loss
     ties the continuous vector to the discrete item: squared error of the vector, and cross-entropy of the item under its inner products.
 
-    Deviations: one target per row and step, drawn from all its events; targets of the diffusion are item vectors scaled to length √dim, out
-    of reach of gradients; the memory is encoded causally and begins with a learned place, which stands alone for the empty history; a
-    cosine schedule; answers are the same every time: they start at the mean of the noise and follow the means of the way back.
+    Deviations: one target per row and step, drawn from all its events; targets of the diffusion are item vectors scaled to one length, out
+    of reach of gradients, and so is what is restored, before it is compared with them; a linear map reads the noisy vector; the memory is
+    encoded causally and begins with a learned place, which stands alone for the empty history; a cosine schedule; answers are the same every
+    time: they start at the mean of the noise and follow the means of the way back.
     """
 
     Config: ClassVar[type[Config]] = DcRecConfig
@@ -60,6 +63,7 @@ class DcRec(nn.Module):
         self.encoder = CausalEncoder(config)
         self.start = nn.Parameter(torch.empty(config.dim).normal_(std=config.init_std))
         self.places = nn.Embedding(config.max_history + 1, config.dim)
+        self.read = nn.Linear(config.dim, config.dim)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(DualConditionBlock(config) for _ in range(config.denoising_layers))
         self.output_norm = nn.LayerNorm(config.dim)
@@ -72,21 +76,31 @@ class DcRec(nn.Module):
         if not len(target):
             return self.start.sum() * 0
         targets = batch.items[target]
-        clean = functional.normalize(self.items.weight[targets].detach(), dim=1) * self.config.dim**0.5
+        clean = self._scaled(self.items.weight[targets].detach())
         steps = torch.randint(self.config.steps, [len(targets)], device=targets.device)
         noisy = self.diffusion.corrupt(clean, steps, torch.randn_like(clean))
         restored = self._restore(batch.items[before], offsets, noisy, steps)
         entropy = fused_cross_entropy(restored, self.items.weight, targets)
-        return entropy + self.config.vector_weight * functional.mse_loss(restored.to(clean.dtype), clean)
+        return entropy + self.config.vector_weight * functional.mse_loss(self._scaled(restored).to(clean.dtype), clean)
 
     def score(self, batch: HistoryBatch) -> Tensor:
-        """Scores `[batch, item]`: inner products with the restored vector."""
+        """Scores `[batch, item]`: inner products with the vector restored last, which is as long as cross-entropy made it."""
         if not len(batch):
             return self.items.weight.new_zeros(0, len(self.items.weight))
         kept, offsets = tail_index(batch.offsets, tokens=len(batch.items), length=self.config.max_history)
-        restore = partial(self._restore, batch.items[kept], offsets)
+        restored = []
+
+        def restore(noisy: Tensor, steps: Tensor) -> Tensor:
+            restored.append(self._restore(batch.items[kept], offsets, noisy, steps))
+            return self._scaled(restored[-1])
+
         noise = self.items.weight.new_zeros(len(batch), self.config.dim)
-        return self.diffusion.descend(restore, noise, strides=self.config.answer_steps) @ self.items.weight.T
+        self.diffusion.descend(restore, noise, strides=self.config.answer_steps)
+        return restored[-1] @ self.items.weight.T
+
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        """Vectors `[row, dim]` at the length of targets."""
+        return functional.normalize(vectors, dim=1) * self.config.target_length
 
     def _restore(self, items: Tensor, offsets: Tensor, noisy: Tensor, steps: Tensor) -> Tensor:
         """Packed histories of at most `max_history` items and a noisy vector per row → restored vectors `[row, dim]`."""
@@ -95,7 +109,7 @@ class DcRec(nn.Module):
         longer = offsets + torch.arange(len(offsets), device=offsets.device)
         ends = longer[1:] - 1
         memory = inserted(states, self.start.expand_as(noisy), longer[:-1])
-        tokens = inserted(history, noisy, ends)
+        tokens = inserted(history, self.read(noisy), ends)
         tokens = self.dropout(tokens + self.places(reversed_positions(longer, tokens=len(tokens))))
         condition = step_embedding(steps, 2 * ((self.config.dim + 1) // 2)).to(tokens.dtype)[row_ids(longer, tokens=len(tokens))]
         plan = Plan.of(longer)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsmith.config import Config
+from recsmith.data import Histories
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
 from recsmith.nn.diffusion import GaussianDiffusion, cosine_variance, step_embedding
 from recsmith.nn.item_vectors import ItemVectors, KeptTable
@@ -25,102 +26,135 @@ class DreamRecConfig(CausalEncoderConfig):
 
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of values dropped, in the input and the two parts of each block."""
+    width: int = Field(512, ge=1)
+    """Values of an item's place in the space of the diffusion; iDreamRec's space has `dim`."""
+    length: float = Field(1.0, gt=0)
+    """Length of the vectors of places. Noise of length √width is added: longer ones can be told from each other under more of it."""
     steps: int = Field(100, ge=2)
     """Diffusion steps in training."""
     answer_steps: int = Field(20, ge=1)
     """Steps of the way back when answering, spread evenly over the diffusion steps."""
     unguided: float = Field(0.1, ge=0, lt=1)
     """Share of training positions whose history is replaced by a learned "nothing known"."""
-    guidance: float = Field(2.0, ge=0)
+    guidance: float = Field(1.0, ge=0)
     """How far answers go beyond the guided prediction, away from the unguided one (the paper's w)."""
     denoiser: int = Field(256, ge=1)
     """Width of the denoising network's hidden layer."""
 
 
-class DreamRec(NextStep):
-    """Predicts the clean vector of the next item from a noisy one, the step and the history's state; items near the dream score high.
+class Dreamer(NextStep):
+    """Restores the clean place of the next item from a noisy one, the step and the history's state; items near the dream score high.
 
-    Paper: Yang, Wu, Wang, Wang, Yuan & He, "Generate What You Prefer: Reshaping Sequential Recommendation via Guided Diffusion",
-    NeurIPS 2023. No negatives: the loss is the squared error of the clean vector. Guidance without a classifier: some positions
-    train without their history.
-
-    Deviations: item vectors are scaled to length √dim where they are targets and gradients do not reach them there, or the loss could
-    fall by shrinking them all; they learn as inputs. Answers are the same every time: they start at the mean of the noise and follow
-    the means of the way back in `answer_steps` strides. A cosine schedule; a learned start stands for the empty history.
+    What the encoder reads of items and where items lie is for the systems below to say. No negatives: the loss is the squared error of
+    the clean place. Guidance without a classifier: some positions train without their history. Answers are the same every time: they
+    start at the mean of the noise and follow the means of the way back in `answer_steps` strides. A cosine schedule; a learned start
+    stands for the empty history.
     """
 
     Config: ClassVar[type[Config]] = DreamRecConfig
     answers: ClassVar[Literal["scores"]] = "scores"
     learns: ClassVar[Literal["gradient"]] = "gradient"
 
-    def __init__(self, config: DreamRecConfig, *, items: int) -> None:
+    def __init__(self, config: DreamRecConfig, *, width: int) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Embedding(items, config.dim)
-        self._build(config)
-        nn.init.normal_(self.items.weight)
-
-    def _build(self, config: DreamRecConfig) -> None:
-        """All but the items."""
         self.encoder = CausalEncoder(config)
         self.start = nn.Parameter(torch.zeros(config.dim))
         self.nothing = nn.Parameter(torch.zeros(config.dim))
         self.diffusion = GaussianDiffusion(cosine_variance(config.steps))
-        width = 2 * (config.dim // 2)
-        self.step_width = max(width, 2)
-        inputs = 2 * config.dim + self.step_width
-        self.denoiser = nn.Sequential(nn.Linear(inputs, config.denoiser), nn.GELU(), nn.Linear(config.denoiser, config.dim))
+        self.width, self.step_width = width, 2 * ((config.dim + 1) // 2)
+        inputs = width + config.dim + self.step_width
+        self.denoiser = nn.Sequential(nn.Linear(inputs, config.denoiser), nn.GELU(), nn.Linear(config.denoiser, width))
         self.apply(partial(initialise_normal, std=config.init_std))
         for layer in self.denoiser:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_normal_(layer.weight)
 
+    def inputs(self, items: Tensor) -> Tensor:
+        """What the encoder reads of items int64 `[token]`, `[token, dim]`."""
+        raise NotImplementedError
+
+    def places(self) -> Tensor:
+        """Where items lie, vectors of one length, out of reach of gradients; `[item, width]`."""
+        raise NotImplementedError
+
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
-        """Squared error of the restored vector, mean over positions and values; 0 for a batch without events."""
-        states, index = self.next_states(lambda tokens, offsets: self.encoder(self._inputs(batch.items[tokens]), offsets), batch)
+        """Squared error of the restored place as a share of its squared length, mean over positions; 0 for a batch without events."""
+        states, index = self.next_states(lambda tokens, offsets: self.encoder(self.inputs(batch.items[tokens]), offsets), batch)
         if not len(index):
             return states.sum() * 0
-        clean = self._targets()[batch.items[index]]
+        clean = self.places()[batch.items[index]]
         steps = torch.randint(self.config.steps, [len(index)], device=clean.device)
         hidden = torch.rand(len(index), 1, device=clean.device) < self.config.unguided
         guides = torch.where(hidden, self.nothing, states)
         noisy = self.diffusion.corrupt(clean, steps, torch.randn_like(clean))
-        return functional.mse_loss(self._restore(noisy, guides, steps), clean)
+        error = (self._restore(noisy, guides, steps) - clean).square().sum(1)
+        return error.mean() / self.config.length**2
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """`[batch, item]`: minus half the squared distance between the dreamt vector and each item's, up to a constant per row."""
-        return self.dream(batch) @ self._targets().T
+        return self.dream(batch) @ self.places().T
 
     def dream(self, batch: HistoryBatch) -> Tensor:
-        """The vector of the item that would suit each history best, `[batch, dim]`."""
-        states = self.final_states(lambda tokens, offsets: self.encoder(self._inputs(batch.items[tokens]), offsets), batch)
+        """The place of the item that would suit each history best, `[batch, width]`."""
+        states = self.final_states(lambda tokens, offsets: self.encoder(self.inputs(batch.items[tokens]), offsets), batch)
 
         def restore(current: Tensor, steps: Tensor) -> Tensor:
             guided, unguided = (self._restore(current, guide, steps) for guide in (states, self.nothing.expand_as(states)))
             return (1 + self.config.guidance) * guided - self.config.guidance * unguided
 
-        return self.diffusion.descend(restore, torch.zeros_like(states), strides=self.config.answer_steps)
+        return self.diffusion.descend(restore, states.new_zeros(len(states), self.width), strides=self.config.answer_steps)
 
     def _restore(self, noisy: Tensor, guides: Tensor, steps: Tensor) -> Tensor:
-        return self.denoiser(torch.cat([noisy, guides, step_embedding(steps, self.step_width).to(noisy.dtype)], 1))
+        restored = self.denoiser(torch.cat([noisy, guides, step_embedding(steps, self.step_width).to(noisy.dtype)], 1))
+        return restored * (self.config.length / self.width**0.5)
 
-    def _inputs(self, items: Tensor) -> Tensor:
-        """What the encoder reads of items int64 `[token]`, `[token, dim]`."""
+
+class DreamRec(Dreamer):
+    """Dreams in a space where items lie together that the same people chose.
+
+    Paper: Yang, Wu, Wang, Wang, Yuan & He, "Generate What You Prefer: Reshaping Sequential Recommendation via Guided Diffusion",
+    NeurIPS 2023.
+
+    Deviations: those of `Dreamer`; and the paper learns the items' places with everything else, from random ones. Here each is a random
+    projection of the people who chose the item in training, scaled to one length, and stays (`docs/negative-results.md` says what random
+    ones came to). What the encoder reads of items is learned.
+    """
+
+    people_at_once: ClassVar[int] = 4096
+    spots: Tensor
+
+    def __init__(self, config: DreamRecConfig, *, items: int) -> None:
+        super().__init__(config, width=config.width)
+        self.items = nn.Embedding(items, config.dim)
+        nn.init.normal_(self.items.weight)
+        self.register_buffer("spots", torch.zeros(items, config.width))
+
+    def observe(self, histories: Histories) -> None:
+        """Place the items by who chose them; the projection of a person is the same every time, and weighs less the more they chose."""
+        draws = np.random.default_rng(0)
+        sums = torch.zeros_like(self.spots)
+        for first in range(0, len(histories), self.people_at_once):
+            rows = histories.slice(first, first + self.people_at_once)
+            people = draws.standard_normal((len(rows), self.width), dtype=np.float32) / np.sqrt(np.maximum(rows.lengths, 1))[:, None]
+            sums.index_add_(0, torch.from_numpy(rows.values), torch.from_numpy(np.repeat(people, rows.lengths, axis=0)).to(sums))
+        self.spots.copy_(functional.normalize(sums, dim=1) * self.config.length)
+
+    def inputs(self, items: Tensor) -> Tensor:
         return self.items(items)
 
-    def _targets(self) -> Tensor:
-        """The item vectors at length √dim, out of reach of gradients; `[item, dim]`."""
-        return functional.normalize(self.items.weight.detach(), dim=1) * self.config.dim**0.5
+    def places(self) -> Tensor:
+        return self.spots
 
 
-class IDreamRec(DreamRec):
-    """DreamRec in a space that no training moves: the vectors of the items' texts, turned and scaled so that all directions count alike.
+class IDreamRec(Dreamer):
+    """Dreams in a space that no training moves: the vectors of the items' texts, turned and scaled so that all directions count alike.
 
     Paper: Hu, Zhang et al., "Generate and Instantiate What You Prefer: Text-Guided Diffusion for Sequential Recommendation", 2024
     (iDreamRec). A language model describes each item first (`recsmith write llm-rec`, its style `basic`), so that the space knows more of
     it than a title; new items have a place in it.
 
-    Deviations: those of DreamRec; the space is made isotropic by its `dim` first principal components at equal variance; intentions in
+    Deviations: those of `Dreamer`; the space is made isotropic by its `dim` first principal components at equal variance; intentions in
     people's own words do not guide.
     """
 
@@ -131,20 +165,18 @@ class IDreamRec(DreamRec):
     turn: Tensor
 
     def __init__(self, config: DreamRecConfig, *, items: int, vectors: np.ndarray) -> None:
-        NextStep.__init__(self)
-        self.config = config
+        super().__init__(config, width=config.dim)
         self.texts = ItemVectors(vectors)
         mean, turn = isotropic(self.texts.values, config.dim)
         self.register_buffer("mean", mean)
         self.register_buffer("turn", turn)
-        self._build(config)
         self._table = KeptTable(self, self._turned)
 
-    def _inputs(self, items: Tensor) -> Tensor:
+    def inputs(self, items: Tensor) -> Tensor:
         return self._table()[items]
 
-    def _targets(self) -> Tensor:
-        return self._table()
+    def places(self) -> Tensor:
+        return functional.normalize(self._table(), dim=1) * self.config.length
 
     def _turned(self) -> Tensor:
         return functional.normalize((self.texts.values - self.mean) @ self.turn, dim=1) * self.config.dim**0.5
