@@ -7,7 +7,8 @@ from recsmith.models.dreamrec import DreamRec, DreamRecConfig
 from recsmith.testing import ScoreModelTests
 from recsmith.training import to_batch
 
-SMALL = {"dim": 16, "width": 16, "layers": 1, "hidden": 32, "dropout": 0.0, "max_history": 8, "steps": 20, "answer_steps": 5, "denoiser": 64}
+SIZES = {"dim": 16, "width": 16, "layers": 1, "hidden": 32, "denoiser": 64, "max_history": 8}
+SMALL = {**SIZES, "dropout": 0.0, "steps": 20, "answer_steps": 5}
 
 
 class TestDreamRec(ScoreModelTests):

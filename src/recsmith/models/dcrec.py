@@ -48,8 +48,8 @@ class DcRec(nn.Module):
 
     Deviations: one target per row and step, drawn from all its events; targets of the diffusion are item vectors scaled to one length, out
     of reach of gradients, and so is what is restored, before it is compared with them; a linear map reads the noisy vector; the memory is
-    encoded causally and begins with a learned place, which stands alone for the empty history; a cosine schedule; answers are the same every
-    time: they start at the mean of the noise and follow the means of the way back.
+    encoded causally and begins with a learned place, which stands alone for the empty history; a cosine schedule; answers are the same
+    every time: they start at the mean of the noise and follow the means of the way back.
     """
 
     Config: ClassVar[type[Config]] = DcRecConfig
