@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import recsmith
+from recsmith.data import Cases, Histories
 from recsmith.errors import UserError
+from recsmith.protocols import HistoryBatch
+from recsmith.rating import predicted_ratings
 
 SPLIT = {"split": {"name": "explicit-rating"}}
 
@@ -35,6 +40,20 @@ def test_an_autoencoder_of_ratings_beats_their_means(ratings: recsmith.Dataset, 
     assert found.metrics["RMSE"] < 1.0 < simple.metrics["RMSE"]
     assert found.protocol["ranking"] == "none: ratings of held-out pairs"
     assert recsmith.load(tmp_path / "run").evaluate("test").metrics == found.metrics
+
+
+class Judging(torch.nn.Module):
+    """Rates an item by its number, and by how many ratings its person has given."""
+
+    rates = True
+
+    def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[torch.Tensor]:
+        return [len(one.items) + torch.tensor(chosen) / 10 for one, chosen in zip(histories, candidates, strict=True)]
+
+
+def test_a_model_that_judges_pairs_is_asked_about_the_targets_alone() -> None:
+    cases = Cases(np.array([0, -1, 1]), Histories.from_rows([[5], [], [1, 2]]), Histories.from_rows([[3, 4], [9], []]))
+    assert predicted_ratings(Judging(), cases, trained_users=2).round(4).tolist() == pytest.approx([1.3, 1.4, 0.9])
 
 
 def test_a_model_without_ratings_is_refused(ratings: recsmith.Dataset) -> None:

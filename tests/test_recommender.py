@@ -190,6 +190,7 @@ QUICK = {
         "augmentation": {"network": SMALL_LM, "pretrain_steps": 2, "steps": 2},
     },
     "tallrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "question_steps": 1, "candidates": 4}},
+    "cross-encoder-rating": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
     "llamarec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2, "candidates": 4}},
     "bigrec": {"training": {"epochs": 2}, "model": {"network": SMALL_LM, "pretrain_steps": 2}},
     "collm": {"training": {"epochs": 2}, "model": {**SMALL_COLLABORATIVE, "question_steps": 1, "candidates": 4, "language_steps": 1}},
@@ -289,9 +290,9 @@ def test_every_recipe_is_tried_here() -> None:
     # the language ranker with other prompts: tests/language
     variants |= {"point-wise-ranker", "pair-wise-ranker", "nir", "near-cold-start", "language-profile", "drdt", "doke"}
     variants |= {"diversity-reranker", "lm-likelihood", "po4isr", "recprompt", "re2llm", "coral", "temporal-prompts", "lifelong-rag"}
-    variants |= {"llmtime", "next-poi", "rella-zero-shot", "bookgpt", "five-task-prompts"}
+    variants |= {"llmtime", "next-poi", "rella-zero-shot", "bookgpt", "five-task-prompts", "memory-retrieval"}
     # want scenarios, cold items, categories: tests/language, tests/models
-    variants |= {"llm4msr", "cold-item-augmenter", "hamur", "domain-lora"}
+    variants |= {"llm4msr", "cold-item-augmenter", "hamur", "domain-lora", "uni-ctr"}
     variants.add("genrec")  # bigrec without popularity
     variants |= {"llms-rec", "autorec", "hstu-actions", "rating-means"}  # need ratings: below
     assert set(QUICK) | variants == set(recipe_names())

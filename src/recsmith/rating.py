@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,12 +14,22 @@ from recsmith.data import Cases
 from recsmith.errors import UserError
 from recsmith.evaluation import Evaluation
 from recsmith.evaluation.scores import evaluate_ratings
+from recsmith.protocols import HistoryBatch
 from recsmith.recipe import Recipe
 from recsmith.training import to_batch
 
 PROTOCOL = "explicit-rating"
 WATCHED = "-RMSE"
 """The validation figure where ratings are predicted: higher is better, as for every other."""
+
+
+@runtime_checkable
+class JudgesPairs(Protocol):
+    """A model that rates pairs of people and items one by one, and is therefore asked about the targets alone."""
+
+    def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[torch.Tensor]:
+        """Ratings of each row's candidates; a history is a batch of one row."""
+        ...
 
 
 def predicted_ratings(model: torch.nn.Module, cases: Cases, *, trained_users: int) -> np.ndarray:
@@ -29,13 +41,21 @@ def predicted_ratings(model: torch.nn.Module, cases: Cases, *, trained_users: in
         name = type(model).__name__
         raise UserError(
             f"{name} ranks items and predicts no ratings, so `split.name = {PROTOCOL}` cannot be measured; "
-            "use the recipe autorec or rating-means, or another split"
+            "use the recipe autorec, cross-encoder-rating or rating-means, or another split"
         )
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
     users = np.where(cases.users < trained_users, cases.users, -1)
     with torch.inference_mode():
+        if isinstance(model, JudgesPairs):
+            return _judged(model, cases, device)
         scores: Any = model.score(to_batch(cases.histories, users=users, device=device))  # type: ignore[operator]
         return scores.float().cpu().numpy()[cases.targets.rows, cases.targets.values]
+
+
+def _judged(model: JudgesPairs, cases: Cases, device: torch.device) -> np.ndarray:
+    histories = [to_batch(cases.histories.slice(start, stop), device=device).known() for start, stop in pairwise(range(len(cases) + 1))]
+    ratings = model.judge(histories, [cases.targets.row(row).tolist() for row in range(len(cases))])
+    return np.concatenate([part.float().cpu().numpy() for part in ratings]) if ratings else np.zeros(0, dtype=np.float32)
 
 
 def evaluate_predictions(

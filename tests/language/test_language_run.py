@@ -32,6 +32,7 @@ RECIPES = [
     "next-poi",
     "rella-zero-shot",
     "lifelong-rag",
+    "memory-retrieval",
     "bookgpt",
     "five-task-prompts",
     "unillmrec",

@@ -185,8 +185,11 @@ def test_a_recipe_writes_first_and_the_command_writes_for_many(tmp_path: Path, c
 def test_recipes_that_want_scenarios_or_cold_items(tmp_path: Path) -> None:
     data = halves()
     small = {"training": {"epochs": 1}, "encoder": {"name": "tfidf", "dim": 8}}
-    fitted = recsmith.fit("llm4msr", data, settings={**small, "model": {"dim": 8, "heads": 2, "hidden": 8}})
+    fitted = recsmith.fit("llm4msr", data, settings={**small, "model": {"dim": 8, "layers": 1, "hidden": 8, "meta_hidden": 4}})
     assert fitted.card["people's texts"]["people"] == 24
+    assert fitted.model.figures()["items of scenarios"] == [8, 8]
+    with pytest.raises(DataError, match="texts make 16 scenarios, and LLM4MSR takes 2 to 4"):
+        recsmith.fit("llm4msr", data, settings={**small, "text": "{title}", "model": {"dim": 8, "scenarios": 4}})
     fitted.save(tmp_path / "run")
     assert recsmith.load(tmp_path / "run").recommend(users="all", k=3).equals(fitted.recommend(users="all", k=3))
     with pytest.raises(DataError, match="`halves` has 0 items without training events"):

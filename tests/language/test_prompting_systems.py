@@ -22,6 +22,7 @@ from recsmith.language.memory import DialogueMemory, Memory, MemoryConfig
 from recsmith.language.rankers import RankCase
 from recsmith.language.rankers.interest_series import InterestSeries, InterestSeriesConfig, as_digits
 from recsmith.language.rankers.lifelong import Lifelong, LifelongConfig
+from recsmith.language.rankers.memory import FromMemory, FromMemoryConfig
 from recsmith.language.rankers.next_poi import NextPoi, NextPoiConfig, distance
 from recsmith.language.rankers.rella import Rella, RellaConfig
 from recsmith.language.rankers.temporal import Temporal, TemporalConfig, ago, time_clusters
@@ -181,6 +182,38 @@ def test_a_long_history_is_searched_for_what_bears_on_the_candidates() -> None:
     ranked = ranker.rank([case([0, 1, *[2] * 50, 3], [4])], Asker(backend))
     assert re.findall('- "(.+)"', backend.asked[0].messages[-1].content) == ["War one", "War two", "Love two"]
     assert ranked.figures["events left out"] == 50.0
+
+
+def test_what_is_said_brings_back_what_is_remembered() -> None:
+    backend = ScriptedBackend(["2, 1"])
+    only = {"recency": 0.0, "relevance": 1.0, "importance": 0.0}
+    ranker = FromMemory(FromMemoryConfig.parse({"recalled": 3, "latest": 1, "memory": only}))
+    ranker.look_at(SHELF)
+    told = replace(case([0, 2, 4, 3, 5, 3], [1, 5], [0, 1, 2, 30, 40, 41]), request="a War film, please")
+    ranked = ranker.rank([told], Asker(backend))
+    assert ranked.orders == [[1, 0]]
+    memories, _, rest = backend.asked[0].messages[-1].content.partition("What they took last")
+    assert re.findall('- "(.+)"', memories) == [
+        "War one (41 days before the last)",
+        "takes War: 3 times in 10 (39 days before the last)",
+        "War three (39 days before the last)",
+    ]
+    assert '- "Love two"' in rest
+    assert "In their own words: " in rest
+    assert "a War film, please" in rest
+    assert ranked.figures["memories recalled"] == 3.0
+    assert ranked.figures["not the latest"] == 1.0
+
+
+def test_memories_weigh_by_share_and_need_no_times() -> None:
+    ranker = FromMemory(FromMemoryConfig(kinds=1))
+    ranker.look_at(SHELF)
+    fact, *events = ranker.memories(case([0, 1, 4, 2], [5]))
+    assert (fact.text, fact.importance, fact.time) == ("takes War: 8 times in 10", 0.75, 2 * DAY)
+    assert [one.time for one in events] == [0.0, DAY, 2 * DAY, 3 * DAY]
+    assert ranker.rank([case([], [4, 5])], Asker(ScriptedBackend(["2, 1"]))).orders == [[1, 0]]
+    with pytest.raises(UserError, match=r"the ranker `memory` compares texts and has no encoder; call look_at\(shelf\) first"):
+        FromMemory(FromMemoryConfig()).rank([case([0], [4, 5])], Asker(ScriptedBackend(["1"])))
 
 
 def test_three_tasks_about_books() -> None:

@@ -3,6 +3,7 @@ and iDreamRec, whose space is that of texts (Hu et al., 2024)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -42,7 +43,7 @@ class DreamRecConfig(CausalEncoderConfig):
     """Width of the denoising network's hidden layer."""
 
 
-class Dreamer(NextStep):
+class Dreamer(NextStep, ABC):
     """Restores the clean place of the next item from a noisy one, the step and the history's state; items near the dream score high.
 
     What the encoder reads of items and where items lie is for the systems below to say. No negatives: the loss is the squared error of
@@ -70,13 +71,13 @@ class Dreamer(NextStep):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_normal_(layer.weight)
 
+    @abstractmethod
     def inputs(self, items: Tensor) -> Tensor:
         """What the encoder reads of items int64 `[token]`, `[token, dim]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def places(self) -> Tensor:
         """Where items lie, vectors of one length, out of reach of gradients; `[item, width]`."""
-        raise NotImplementedError
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:
         """Squared error of the restored place as a share of its squared length, mean over positions; 0 for a batch without events."""

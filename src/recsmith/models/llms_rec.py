@@ -42,6 +42,7 @@ class LlmsRec(CandidateModel):
     """
 
     Config: ClassVar[type[LlmsRecConfig]] = LlmsRecConfig
+    rates: ClassVar[bool] = True
 
     ratings: Tensor
     """The ratings of the training events, ascending, float32 `[rating]`."""

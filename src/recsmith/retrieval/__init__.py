@@ -8,6 +8,7 @@ from recsmith.retrieval.exact import ExactIndex
 from recsmith.retrieval.faiss_index import FaissConfig, FaissIndex
 from recsmith.retrieval.fusion import reciprocal_rank_fusion
 from recsmith.retrieval.index import Index, load_index
+from recsmith.retrieval.judging import JudgingReranker
 from recsmith.retrieval.question import Question, Reranker, Source
 from recsmith.retrieval.reviews import ReviewSource
 from recsmith.retrieval.sources import CooccurrenceSource, DenseSource, PopularitySource, RecommenderSource, SparseSource
@@ -24,6 +25,7 @@ __all__ = [
     "FaissConfig",
     "FaissIndex",
     "Index",
+    "JudgingReranker",
     "PopularitySource",
     "Question",
     "RecommenderSource",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,20 +68,15 @@ def next_states(network: LanguageNetwork, prompts: Sequence[Prompt], vectors: Ve
 
     `vectors` are read where a token is `first_slot(network)` or above. A way's first state means nothing where the beginning is empty.
     """
-    ids, positions, groups = (torch.from_numpy(one).to(network.device) for one in _laid_out(network, prompts))
-    causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
-    seen = causal & ((groups[:, :, None] == groups[:, None, :]) | (groups == _SHARED)[:, None, :])
-    embedded = _embedded(network, ids, vectors)
-    mask = torch.zeros_like(seen, dtype=embedded.dtype).masked_fill(~seen, torch.finfo(embedded.dtype).min)[:, None]
-    read = network.model.base_model(inputs_embeds=embedded, attention_mask=mask, position_ids=positions)
-    states = read.last_hidden_state.float()
-    found = []
-    for row, prompt in enumerate(prompts):
-        start = len(prompt.shared)
-        for way in prompt.ways:
-            found.append(torch.cat([states[row, len(prompt.shared) - 1, None], states[row, start : start + len(way)]]))
-            start += len(way)
-    return found
+    return _by_way(_read(network, prompts, vectors).last_hidden_state.float(), prompts)
+
+
+def layer_states(
+    network: LanguageNetwork, prompts: Sequence[Prompt], layers: Sequence[int], vectors: Vectors | None = None
+) -> list[list[Tensor]]:
+    """As `next_states`, behind each of these layers of the language model: 0 is what its first layer reads, -1 what its last one says."""
+    states = _read(network, prompts, vectors, layers=True).hidden_states
+    return [_by_way(states[layer].float(), prompts) for layer in layers]
 
 
 def choice_logits(network: LanguageNetwork, prompts: Sequence[Prompt], choices: Sequence[int], vectors: Vectors | None = None) -> Tensor:
@@ -97,6 +93,27 @@ def way_likelihoods(network: LanguageNetwork, prompts: Sequence[Prompt], vectors
     wanted = torch.tensor([token for way in ways for token in way], device=logits.device)
     losses = functional.cross_entropy(logits, wanted, reduction="none")
     return torch.stack([-part.mean() for part in losses.split([len(way) for way in ways])])
+
+
+def _read(network: LanguageNetwork, prompts: Sequence[Prompt], vectors: Vectors | None, *, layers: bool = False) -> Any:
+    """What the language model answers to the prompts in one reading; states of all layers with `layers`."""
+    ids, positions, groups = (torch.from_numpy(one).to(network.device) for one in _laid_out(network, prompts))
+    causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
+    seen = causal & ((groups[:, :, None] == groups[:, None, :]) | (groups == _SHARED)[:, None, :])
+    embedded = _embedded(network, ids, vectors)
+    mask = torch.zeros_like(seen, dtype=embedded.dtype).masked_fill(~seen, torch.finfo(embedded.dtype).min)[:, None]
+    return network.model.base_model(inputs_embeds=embedded, attention_mask=mask, position_ids=positions, output_hidden_states=layers)
+
+
+def _by_way(states: Tensor, prompts: Sequence[Prompt]) -> list[Tensor]:
+    """`[prompt, place, dim]` → per way `[1 + token, dim]`, the state behind the beginning in front."""
+    found = []
+    for row, prompt in enumerate(prompts):
+        start = len(prompt.shared)
+        for way in prompt.ways:
+            found.append(torch.cat([states[row, len(prompt.shared) - 1, None], states[row, start : start + len(way)]]))
+            start += len(way)
+    return found
 
 
 def _head(network: LanguageNetwork, states: Tensor, tokens: Tensor | None = None) -> Tensor:

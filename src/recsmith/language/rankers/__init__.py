@@ -18,6 +18,7 @@ RANKERS = Registry(
         "interest-series": "recsmith.language.rankers.interest_series:InterestSeries",
         "rella": "recsmith.language.rankers.rella:Rella",
         "lifelong": "recsmith.language.rankers.lifelong:Lifelong",
+        "memory": "recsmith.language.rankers.memory:FromMemory",
         "po4isr": "recsmith.language.rankers.po4isr:Po4isr",
         "recprompt": "recsmith.language.rankers.recprompt:RecPrompt",
         "re2llm": "recsmith.language.rankers.re2llm:Re2llm",

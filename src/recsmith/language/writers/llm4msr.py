@@ -30,8 +30,9 @@ class Llm4Msr:
     The model explains how each scenario relates to the others, and what each person looks for everywhere and in one scenario alone. Writes
     the columns `llm4msr_scenario` of the catalogue (the same for all items of a scenario) and `llm4msr_interests` of the users.
 
-    Deviations: wording of our own; a scenario is a part of the catalogue, not a surface on which items are shown; the texts are features of
-    whatever model reads them, where the paper's meta networks turn them into layers of a backbone.
+    The model of the same name turns the texts into layers of a backbone.
+
+    Deviations: wording of our own; a scenario is a part of the catalogue, not a surface on which items are shown.
     """
 
     Config: ClassVar[type[Llm4MsrConfig]] = Llm4MsrConfig
