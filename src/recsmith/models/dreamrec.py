@@ -31,6 +31,8 @@ class DreamRecConfig(CausalEncoderConfig):
     """Values of an item's place in the space of the diffusion; iDreamRec's space has `dim`."""
     length: float = Field(1.0, gt=0)
     """Length of the vectors of places. Noise of length √width is added: longer ones can be told from each other under more of it."""
+    rounds: int = Field(1, ge=0)
+    """How often items move to the people who chose them, before training; a sparse log gains from a second time."""
     steps: int = Field(100, ge=2)
     """Diffusion steps in training."""
     answer_steps: int = Field(20, ge=1)
@@ -117,8 +119,8 @@ class DreamRec(Dreamer):
     Paper: Yang, Wu, Wang, Wang, Yuan & He, "Generate What You Prefer: Reshaping Sequential Recommendation via Guided Diffusion",
     NeurIPS 2023.
 
-    Deviations: those of `Dreamer`; and the paper learns the items' places with everything else, from random ones. Here each is a random
-    projection of the people who chose the item in training, scaled to one length, and stays (`docs/negative-results.md` says what random
+    Deviations: those of `Dreamer`; and the paper learns the items' places with everything else, from random ones. Here they move from
+    random ones to the people who chose them in training and stay there, at one length (`docs/negative-results.md` says what random
     ones came to). What the encoder reads of items is learned.
     """
 
@@ -132,14 +134,24 @@ class DreamRec(Dreamer):
         self.register_buffer("spots", torch.zeros(items, config.width))
 
     def observe(self, histories: Histories) -> None:
-        """Place the items by who chose them; the projection of a person is the same every time, and weighs less the more they chose."""
-        draws = np.random.default_rng(0)
-        sums = torch.zeros_like(self.spots)
+        """Place the items by who chose them; what nobody chose lies at 0, where no dream leads."""
+        start = np.random.default_rng(0).standard_normal(tuple(self.spots.shape), dtype=np.float32)
+        places = functional.normalize(torch.from_numpy(start).to(self.spots), dim=1)
+        for _ in range(self.config.rounds):
+            places = self._among_people(places, histories)
+        chosen = torch.from_numpy(np.bincount(histories.values, minlength=len(places))).to(places)
+        self.spots.copy_(places * (chosen > 0)[:, None] * self.config.length)
+
+    def _among_people(self, places: Tensor, histories: Histories) -> Tensor:
+        """Everybody stands in the middle of the items that they chose, and each item moves to the middle of its people."""
+        moved = torch.zeros_like(places)
         for first in range(0, len(histories), self.people_at_once):
             rows = histories.slice(first, first + self.people_at_once)
-            people = draws.standard_normal((len(rows), self.width), dtype=np.float32) / np.sqrt(np.maximum(rows.lengths, 1))[:, None]
-            sums.index_add_(0, torch.from_numpy(rows.values), torch.from_numpy(np.repeat(people, rows.lengths, axis=0)).to(sums))
-        self.spots.copy_(functional.normalize(sums, dim=1) * self.config.length)
+            items = torch.from_numpy(rows.values).to(places.device)
+            row = torch.from_numpy(np.repeat(np.arange(len(rows)), rows.lengths)).to(places.device)
+            people = functional.normalize(places.new_zeros(len(rows), self.width).index_add_(0, row, places[items]), dim=1)
+            moved.index_add_(0, items, people[row] / torch.from_numpy(rows.lengths).to(places)[row, None].sqrt())
+        return functional.normalize(moved, dim=1)
 
     def inputs(self, items: Tensor) -> Tensor:
         return self.items(items)
