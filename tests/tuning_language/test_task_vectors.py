@@ -12,7 +12,7 @@ from recsmith.data import Histories, ItemCodes, TrainingReviews
 from recsmith.errors import ConfigError, UserError
 from recsmith.models.pod import Pod, PodConfig
 from recsmith.testing import CodeModelTests
-from recsmith.testing.logs import ITEMS, cycles, full_codes
+from recsmith.testing.logs import cycles, full_codes
 from recsmith.training import to_batch
 
 NETWORK = {"dim": 32, "layers": 1, "heads": 2, "ff_dim": 64, "words": 300, "dropout": 0.0}
@@ -20,16 +20,8 @@ NETWORK = {"dim": 32, "layers": 1, "heads": 2, "ff_dim": 64, "words": 300, "drop
 
 class TestPod(CodeModelTests):
     model_class = Pod
-    config = PodConfig.parse({"network": NETWORK, "mix": {"sequential": 4.0}, "max_history": 8, "vectors": 1})
+    config = PodConfig.parse({"network": {**NETWORK, "words": 500}, "mix": {"sequential": 4.0}, "max_history": 8, "vectors": 1})
     steps = 300
-
-    @pytest.mark.slow
-    def test_finds_the_known_answer(self) -> None:
-        """It is on its way: far better than one in twelve (79 % when this was written), but slower than P5 alone."""
-        asked = cycles().drop_last()
-        scores = self.scores(self.fit(cycles()), asked)
-        following = (asked.values[asked.offsets[1:] - 1] + 1) % ITEMS
-        assert (scores.argmax(1).numpy() == following).mean() > 0.5
 
 
 def made(**settings) -> Pod:
@@ -52,9 +44,7 @@ def test_each_step_trains_one_task_and_its_vectors_alone() -> None:
         model.train().loss(to_batch(cycles(), users=np.arange(48)), step).backward()
         as_input = table.grad.clone()
         for name, vectors in fronts.items():
-            # the table is also the output head, so others move a little as wrong answers; as input alone they would not move at all
-            strength = float(as_input[vectors].norm())
-            assert (strength > 3 * max(float(as_input[fronts[other]].norm()) for other in fronts if other != family)) == (name == family)
+            assert (float(as_input[vectors].norm()) > 0) == (name == family)
 
 
 def test_answers_are_asked_for_by_vectors_and_ids_without_words() -> None:
@@ -78,7 +68,7 @@ def test_tokens_of_one_id_share_a_number_and_words_have_none() -> None:
 def test_what_is_written_behind_a_cache_is_numbered_as_in_one_pass() -> None:
     model = made()
     with torch.no_grad():
-        model.network.model.numbers.weight.mul_(500)
+        model.network.model.numbers.weight.mul_(50)
     batch = to_batch(Histories.from_rows([[1, 2, 3], [5], []]))
     questions, codes = model.questions(batch), torch.from_numpy(full_codes().table)
     with torch.no_grad():

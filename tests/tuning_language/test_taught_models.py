@@ -57,15 +57,10 @@ class TestLlmTrsr(TitleModelTests):
 @pytest.mark.slow
 class TestRdrec(CodeModelTests):
     model_class = Rdrec
-    config = RdrecConfig.parse({"network": {**NETWORK, "dim": 32}, "mix": {"sequential": 4.0}, "max_history": 8, "vectors": 1})
+    config = RdrecConfig.parse(
+        {"network": {**NETWORK, "dim": 32, "words": 500}, "mix": {"sequential": 4.0}, "max_history": 8, "vectors": 1}
+    )
     steps = 300
-
-    def test_finds_the_known_answer(self) -> None:
-        """It is on its way: far better than one in twelve (POD 79 % when this was written), but slower than P5 alone."""
-        asked = cycles().drop_last()
-        scores = self.scores(self.fit(cycles()), asked)
-        following = (asked.values[asked.offsets[1:] - 1] + 1) % ITEMS
-        assert (scores.argmax(1).numpy() == following).mean() > 0.4
 
 
 def cache(tmp_path, **teacher) -> dict:

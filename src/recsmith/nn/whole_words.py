@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_SHARE = 0.01
+_SHARE = 0.1
 """Strength of the numbers beside the tokens' own vectors; so Adam, whose steps are of one size, learns them slowly and what they mean
 first."""
 

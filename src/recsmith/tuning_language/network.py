@@ -454,7 +454,7 @@ def _small(config: NetworkConfig, vocabulary: int) -> Any:
     return library.LlamaConfig(
         vocab_size=vocabulary, hidden_size=config.dim, intermediate_size=config.ff_dim, num_hidden_layers=config.layers,
         num_attention_heads=config.heads, max_position_embeddings=config.longest, attention_dropout=config.dropout,
-        tie_word_embeddings=True, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+        tie_word_embeddings=False, pad_token_id=0, eos_token_id=1, bos_token_id=None,
     )  # fmt: skip
 
 
