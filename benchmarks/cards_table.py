@@ -1,6 +1,7 @@
-"""The cards in `recipes/cards` as Markdown: a table per view and split of a data set, best test figure first. The README's tables.
+"""The cards in `recipes/cards` as Markdown: a table per view and split of a data set, best test figure first, and the notes on them.
 
-python benchmarks/cards_table.py amazon-beauty ml-latest-small "ml-latest-small, min_rating = 4.0"
+python benchmarks/cards_table.py > docs/results.md
+python benchmarks/cards_table.py amazon-beauty "ml-latest-small, min_rating = 4.0"
 """
 
 from __future__ import annotations
@@ -17,16 +18,29 @@ RATINGS = ("RMSE", "MAE")
 CARDS = Path(__file__).parents[1] / "recipes" / "cards"
 
 
+HEAD = """# Figures of all cards
+
+Full-catalogue ranking, items of the history masked (except where a task repeats items), ties in the order of the file. `search` and
+`fit` are wall time, mostly of a core that others used too; a fit that was cut off was still improving. Each row is a card in
+`recipes/cards`, with command, commit, data hash, hardware and settings.
+Made by `python benchmarks/cards_table.py > docs/results.md`."""
+
+
 def main(names: list[str]) -> None:
+    if not names:
+        print(HEAD)
     for name in names or sorted({task_of(card) for card in cards()}):
         chosen = [card for card in cards() if task_of(card) == name]
         lists = all("NDCG@10" in card["metrics"] for card in chosen)
         metrics, first = (LISTS, "NDCG@10") if lists else (RATINGS, "RMSE")
-        print(f"\n{name}\n")
+        print(f"\n## {name}\n")
         print(f"| system | {' | '.join(metrics)} | validation {first} | search | fit |")
         print("|---" * (len(metrics) + 4) + "|")
         for card in sorted(chosen, key=lambda card: card["metrics"][first], reverse=lists):
             print(row(card, metrics, first))
+        notes = [f"* {card['title']}: {note['text']}" for card in chosen for note in card.get("notes", [])]
+        if notes:
+            print("", *notes, sep="\n")
 
 
 def cards() -> list[dict[str, Any]]:

@@ -43,6 +43,10 @@ FAMILIES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("diffusion", "codigem", "taste", {}),
     ("auto-regressive", "sasrec", "order", {"training": {"epochs": 30}}),
     ("auto-regressive", "lrurec", "drift", {"training": {"epochs": 30, "learning_rate": 0.003}}),
+    ("auto-regressive", "hstu", "order", {"training": {"epochs": 30}, "model": {"dropout": 0.1}}),
+    ("diffusion", "dreamrec", "order", {"training": {"epochs": 30}}),
+    ("diffusion", "diffurec", "order", {"training": {"epochs": 40, "learning_rate": 0.003}}),
+    ("diffusion", "dcrec", "order", {"training": {"epochs": 60}, "model": {"dropout": 0.1}}),
     ("flow", "vaser", "order", FAST),
     ("neural process", "idnp", "order", FAST),
 ]
