@@ -37,8 +37,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert4rec": ("BERT4Rec", {"model": {**TRANSFORMER, "mask_share": 0.4}, "training": SEQUENCE}),
     "gru4rec": ("GRU4Rec", {"model": {"dim": 64, "hidden": 128, "max_history": 50}, "training": SEQUENCE}),
     "mult-vae": ("MultiVAE", {"model": {"hidden": [256], "dim": 128}, "training": SETS}),
+    "mult-dae": ("MultiDAE", {"model": {"hidden": [256, 128]}, "training": SETS}),
+    "cdae": ("CDAE", {"model": {"dim": 64, "dropout": 0.5}, "training": SETS}),
     "recvae": ("RecVAE", {"model": {"hidden": 256, "dim": 64}, "training": SETS}),
     "diffrec": ("DiffRec", {"model": {"hidden": [256]}, "training": SETS}),
+    "l-diffrec": ("LDiffRec", {"model": {"hidden": [256], "clusters": 1, "encoder_hidden": 256}, "training": SETS}),
 }
 """Our recipe → RecBole's name of the model, and our settings, which match those in peers/recbole_model.py."""
 
@@ -98,7 +101,7 @@ def time_recsmith(name: str, frame: pl.DataFrame, goal: float) -> list[dict[str,
     from recsmith.data import Dataset
     from recsmith.decoding import top_k
     from recsmith.evaluation import evaluate_lists
-    from recsmith.protocols import Limits
+    from recsmith.protocols import Limits, Observer
     from recsmith.recipe import load_recipe
     from recsmith.training import to_batch, train
 
@@ -108,8 +111,11 @@ def time_recsmith(name: str, frame: pl.DataFrame, goal: float) -> list[dict[str,
     split = data.split(recipe.split)
     torch.manual_seed(0)
     model = build_model(recipe, items=split.items, codes=None)
+    if isinstance(model, Observer):
+        model.observe(split.train)
     rows: list[dict[str, float]] = []
-    limits = Limits(exclude=split.validation.histories) if MODELS[name][1]["training"] is SETS else Limits()
+    cases = split.validation
+    limits = Limits(exclude=cases.histories) if MODELS[name][1]["training"] is SETS else Limits()
     import_what_steps_need()
     clock = Clock()
 
@@ -117,9 +123,9 @@ def time_recsmith(name: str, frame: pl.DataFrame, goal: float) -> list[dict[str,
         clock.stop()
         model.eval()
         with torch.inference_mode():
-            lists = top_k(model.score(to_batch(split.validation.histories)), 10, limits=limits)
+            lists = top_k(model.score(to_batch(cases.histories, users=cases.users)), 10, limits=limits)
         model.train()
-        ndcg = evaluate_lists(lists, split.validation.targets, item_count=split.items, ks=(10,)).metrics["NDCG@10"]
+        ndcg = evaluate_lists(lists, cases.targets, item_count=split.items, ks=(10,)).metrics["NDCG@10"]
         rows.append({"epoch": (len(rows) + 1) / 5, "seconds": clock.seconds, "processor": clock.processor, "NDCG@10": ndcg})
         if ndcg >= goal:
             raise _Reached

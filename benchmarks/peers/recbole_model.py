@@ -38,8 +38,11 @@ MODELS = {
     "BERT4Rec": {**TRANSFORMER, **WHOLE_SOFTMAX, "mask_ratio": 0.4},
     "GRU4Rec": {"embedding_size": 64, "hidden_size": 128, "num_layers": 1, **WHOLE_SOFTMAX},
     "MultiVAE": {"mlp_hidden_dimension": [256], "latent_dimension": 128, "dropout_prob": 0.5},
+    "MultiDAE": {"mlp_hidden_size": [256], "latent_dimension": 128, "dropout_prob": 0.5},
+    "CDAE": {"embedding_size": 64, "loss_type": "BCE"},
     "RecVAE": {"hidden_dimension": 256, "latent_dimension": 64, "dropout_prob": 0.5, "train_neg_sample_args": None},
     "DiffRec": {"dims_dnn": [256], "steps": 5, "noise_scale": 0.01, "train_neg_sample_args": None},
+    "LDiffRec": {"n_cate": 1, "in_dims": [256], "dims_dnn": [256], "steps": 5, "noise_scale": 0.01, "train_neg_sample_args": None},
 }
 
 
