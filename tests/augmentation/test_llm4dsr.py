@@ -32,7 +32,7 @@ def test_what_was_put_into_a_history_of_one_kind_is_found_and_replaced_by_its_ki
             "tuner": {"method": "full"},
             "window": 6,
             "pretrain_steps": 60,
-            "steps": 120,
+            "steps": 400,
             "batch_size": 16,
             "learning_rate": 0.01,
         }

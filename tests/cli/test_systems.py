@@ -89,7 +89,7 @@ def test_command(cli) -> None:
     rows = cli("systems", "--json").json
     assert {"name", "recipe", "group", "paper", "status", "reached"} <= set(rows[0])
     assert "TIGER" in cli("systems").out
-    assert "Uni-CTR" not in cli("systems").out
-    assert "Uni-CTR" in cli("systems", "--group", "4").out
+    assert "FineRec" not in cli("systems").out
+    assert "FineRec" in cli("systems", "--group", "4").out
     assert "Constitutional AI" in cli("systems", "--all").out
     assert "there is no group 17; allowed: 1 to 16" in cli("systems", "--group", "17").error
