@@ -13,10 +13,15 @@ from recsmith.errors import ArtifactError, StorageError, UserError
 from recsmith.run_folder import RUN
 
 
+def run_card(folder: Path) -> dict[str, Any]:
+    """The card of a run's folder, without its curve. Raises `ArtifactError` when it is not a run, or damaged."""
+    return dict(read_json(open_folder(folder, RUN) / "card.json"))
+
+
 def card_at(path: Path) -> dict[str, Any]:
     """The card of a run's folder, or of a `.json` file; raises `UserError` when there is none, `ArtifactError` when it is not one."""
     if path.is_dir():
-        return dict(read_json(open_folder(path, RUN) / "card.json"))
+        return run_card(path)
     if not path.is_file():
         raise UserError(f"there is no card at `{path}`; give a card.json or the folder of a run")
     card = read_json(path)

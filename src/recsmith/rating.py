@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +15,7 @@ from recsmith.evaluation import Evaluation
 from recsmith.evaluation.scores import evaluate_ratings
 from recsmith.protocols import HistoryBatch
 from recsmith.recipe import Recipe
-from recsmith.training import to_batch
+from recsmith.training import row_batches, to_batch
 
 PROTOCOL = "explicit-rating"
 WATCHED = "-RMSE"
@@ -53,7 +52,7 @@ def predicted_ratings(model: torch.nn.Module, cases: Cases, *, trained_users: in
 
 
 def _judged(model: JudgesPairs, cases: Cases, device: torch.device) -> np.ndarray:
-    histories = [to_batch(cases.histories.slice(start, stop), device=device).known() for start, stop in pairwise(range(len(cases) + 1))]
+    histories = [row.known() for row in row_batches(cases.histories, device=device)]
     ratings = model.judge(histories, [cases.targets.row(row).tolist() for row in range(len(cases))])
     return np.concatenate([part.float().cpu().numpy() for part in ratings]) if ratings else np.zeros(0, dtype=np.float32)
 

@@ -10,14 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from recsmith.artifacts import open_folder, read_json
-from recsmith.card_files import card_at
+from recsmith.card_files import card_at, run_card
 from recsmith.errors import UserError
 from recsmith.evaluation.accuracy import ACCURACY
 from recsmith.measurement import MeasuredRun, measure
 from recsmith.protocols import Progress
 from recsmith.recipe_files import recipe_folder
-from recsmith.run_folder import RUN
 
 LEVEL = 0.95
 """Share of new runs of an unchanged system that pass, metric by metric."""
@@ -73,7 +71,7 @@ def check_card(folder: str | Path, against: str | Path | None = None, *, progres
     run). With one seed, a closed-form system must come out the same, and a trained one may differ by twice the standard error over the
     cases, because the spread of its seeds is unknown. Raises `UserError` when there is no card, or for other data or another protocol.
     """
-    new = read_json(open_folder(Path(folder), RUN) / "card.json")
+    new = run_card(Path(folder))
     path = stored_card(new) if against is None else Path(against)
     card = card_at(path)
     _require_same(folder, new, path, card)
@@ -107,7 +105,7 @@ def pool_cards(folders: Sequence[str | Path]) -> dict[str, Any]:
     """
     if len(folders) < 2:
         raise UserError("a card of several seeds needs two runs or more; give the folders of runs that differ in --seed")
-    cards = [read_json(open_folder(Path(folder), RUN) / "card.json") for folder in folders]
+    cards = [run_card(Path(folder)) for folder in folders]
     for folder, card in zip(folders[1:], cards[1:], strict=True):
         _require_same(folders[0], cards[0], folder, card)
     seeds = [seed for card in cards for seed in card["seeds"]]

@@ -10,6 +10,8 @@ import torch
 
 pytest.importorskip("transformers")
 
+from title_suite import TITLES, TitleModelTests
+
 from recsmith.data import Histories
 from recsmith.errors import ConfigError
 from recsmith.models.binllm import Binllm, BinllmConfig, Bits, learn_bits
@@ -19,7 +21,6 @@ from recsmith.models.llara import Llara, LlaraConfig
 from recsmith.models.reclora import Reclora, RecloraConfig
 from recsmith.models.reindex_then_adapt import ReindexThenAdapt, ReindexThenAdaptConfig
 from recsmith.nn.low_rank import MixedLowRank, Mixture
-from recsmith.testing import ScoreModelTests
 from recsmith.testing.logs import ITEMS, checkerboard, cycles
 from recsmith.training import TrainingConfig, to_batch
 from recsmith.tuning_language import LanguageNetwork, NetworkConfig, TunerConfig
@@ -29,17 +30,6 @@ from recsmith.tuning_language.shared_prompts import Prompt, choice_logits, first
 NETWORK = {"dim": 16, "layers": 1, "heads": 2, "ff_dim": 32, "words": 300, "dropout": 0.0}
 SASREC = {"settings": {"dim": 8, "layers": 1, "heads": 1, "hidden": 8, "dropout": 0.0}, "training": {"epochs": 2, "batch_size": 16}}
 TINY = {"network": NETWORK, "pretrain_steps": 2, "told_history": 4, "candidates": 5, "tuner": {"method": "lora", "rank": 4}}
-TITLES = [f"Chapter {number}" for number in range(ITEMS)]
-
-
-class TitleModelTests(ScoreModelTests):
-    personalised = False  # what they learn is tested below
-
-    def build(self):
-        model = super().build()
-        model.read(TITLES)
-        model.observe(cycles())
-        return model
 
 
 class TestCollm(TitleModelTests):

@@ -10,13 +10,14 @@ import torch
 
 pytest.importorskip("transformers")
 
+from title_suite import TitleModelTests
+
 from recsmith.data import Histories
 from recsmith.errors import ConfigError
 from recsmith.language.history_retrieval import nearest_events
 from recsmith.models.fusion_in_decoder import FusionInDecoder, FusionInDecoderConfig
 from recsmith.models.pap_rec import PapRec, PapRecConfig
 from recsmith.models.rella import Rella, RellaConfig
-from recsmith.testing import ScoreModelTests
 from recsmith.testing.logs import ITEMS, checkerboard, cycles
 from recsmith.training import to_batch
 from recsmith.tuning_language.fusion import fused_log_likelihood, fused_loss, require_encoder
@@ -28,22 +29,16 @@ TITLES = [f"{'even' if item % 2 == 0 else 'odd'} {item}" for item in range(ITEMS
 QUICK_TRIGGERS = {"shared": 1, "personal": 1, "rounds": 4, "tries": 4, "batch": 8}
 
 
-class TitleModelTests(ScoreModelTests):
-    personalised = False  # what they learn is tested below
-
-    def build(self):
-        model = super().build()
-        model.read(TITLES)
-        model.observe(cycles())
-        return model
+class WithParity(TitleModelTests):
+    titles = TITLES
 
 
-class TestRella(TitleModelTests):
+class TestRella(WithParity):
     model_class = Rella
     config = RellaConfig.parse(TINY)
 
 
-class TestPapRec(TitleModelTests):
+class TestPapRec(WithParity):
     model_class = PapRec
     config = PapRecConfig.parse({**TINY, "groups": 2, "questions": 16, "triggers": QUICK_TRIGGERS})
 
@@ -53,7 +48,7 @@ class TestPapRec(TitleModelTests):
         return model
 
 
-class TestFusionInDecoder(TitleModelTests):
+class TestFusionInDecoder(WithParity):
     model_class = FusionInDecoder
     config = FusionInDecoderConfig.parse({**TINY, "network": {**SMALL, "kind": "t5"}, "passages": 2, "neighbours": 2})
 

@@ -9,6 +9,8 @@ import torch
 
 pytest.importorskip("transformers")
 
+from title_suite import TITLES, TitleModelTests
+
 import recsmith
 from recsmith import Dataset
 from recsmith.data import Histories
@@ -19,26 +21,13 @@ from recsmith.models.domain_lora import DomainLora, DomainLoraConfig
 from recsmith.models.reat import Reat, ReatConfig
 from recsmith.models.user_prompts import UserPrompts, UserPromptsConfig
 from recsmith.nn.plug_ins import Mixture, PlugIns
-from recsmith.testing import CodeModelTests, ScoreModelTests
+from recsmith.testing import CodeModelTests
 from recsmith.testing.logs import ITEMS, checkerboard, cycles, full_codes
 from recsmith.training import to_batch
 
 NETWORK = {"dim": 16, "layers": 1, "heads": 2, "ff_dim": 32, "words": 300, "dropout": 0.0}
 TINY = {"network": NETWORK, "pretrain_steps": 2, "told_history": 4, "candidates": 5}
-TITLES = [f"Chapter {number}" for number in range(ITEMS)]
 HALVES = ItemFacts([["odd" if item % 2 else "even"] for item in range(ITEMS)], [None] * ITEMS)
-
-
-class TitleModelTests(ScoreModelTests):
-    personalised = False
-
-    def build(self):
-        model = super().build()
-        model.read(TITLES)
-        if isinstance(model, DomainLora):
-            model.read_facts(HALVES)
-        model.observe(cycles())
-        return model
 
 
 class TestDelrec(TitleModelTests):
@@ -57,6 +46,9 @@ class TestDelrec(TitleModelTests):
 class TestDomainLora(TitleModelTests):
     model_class = DomainLora
     config = DomainLoraConfig.parse({**TINY, "rank": 2, "domains": 3})
+
+    def tell(self, model):
+        model.read_facts(HALVES)
 
 
 class TestUserPrompts(TitleModelTests):

@@ -11,30 +11,21 @@ import torch
 
 pytest.importorskip("transformers")
 
+from title_suite import TITLES, TitleModelTests
+
 from recsmith.data import Histories, TrainingReviews
 from recsmith.language import ScriptedBackend
 from recsmith.models.dealrec import Dealrec, DealrecConfig
 from recsmith.models.llm_trsr import LlmTrsr, LlmTrsrConfig
 from recsmith.models.rdrec import Rdrec, RdrecConfig
 from recsmith.models.slim import Slim, SlimConfig
-from recsmith.testing import CodeModelTests, ScoreModelTests
+from recsmith.testing import CodeModelTests
 from recsmith.testing.logs import ITEMS, checkerboard, cycles, full_codes
 from recsmith.training import to_batch
 from recsmith.tuning_language.selection import SelectionConfig, influence_scores, stratified
 
 NETWORK = {"dim": 16, "layers": 1, "heads": 2, "ff_dim": 32, "words": 300, "dropout": 0.0}
 TINY = {"network": NETWORK, "pretrain_steps": 2, "told_history": 4, "tuner": {"method": "lora", "rank": 4}}
-TITLES = [f"Chapter {number}" for number in range(ITEMS)]
-
-
-class TitleModelTests(ScoreModelTests):
-    personalised = False
-
-    def build(self):
-        model = super().build()
-        model.read(TITLES)
-        model.observe(cycles())
-        return model
 
 
 class TestDealrec(TitleModelTests):

@@ -11,6 +11,8 @@ import torch
 
 pytest.importorskip("transformers")
 
+from title_suite import TITLES, TitleModelTests
+
 import recsmith
 from recsmith.data import Histories
 from recsmith.data.world import world
@@ -19,7 +21,6 @@ from recsmith.models.bigrec import Bigrec, BigrecConfig
 from recsmith.models.llamarec import Llamarec, LlamarecConfig
 from recsmith.models.tallrec import Tallrec, TallrecConfig
 from recsmith.protocols import HistoryBatch
-from recsmith.testing import ScoreModelTests
 from recsmith.testing.logs import ITEMS, checkerboard, cycles
 from recsmith.training import to_batch
 
@@ -29,17 +30,6 @@ TINY = {
     "told_history": 4,
     "tuner": {"method": "lora", "rank": 4},
 }
-TITLES = [f"Chapter {number}" for number in range(ITEMS)]
-
-
-class TitleModelTests(ScoreModelTests):
-    personalised = False  # what they learn is tested below, on a world whose titles tell something
-
-    def build(self):
-        model = super().build()
-        model.read(TITLES)
-        model.observe(cycles())
-        return model
 
 
 class TestTallrec(TitleModelTests):

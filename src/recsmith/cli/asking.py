@@ -62,13 +62,12 @@ def users_of(run: Path, data: str | None, columns: str | None) -> pl.DataFrame |
 
     Runs hold no attributes of people. None where nothing is known, with a note where the data cannot be found.
     """
-    from recsmith.artifacts import open_folder, read_json
+    from recsmith.card_files import run_card
     from recsmith.errors import RecsmithError
-    from recsmith.run_folder import RUN
 
     if data is not None:
         return options.read_data(data, columns).users
-    card = read_json(open_folder(run, RUN) / "card.json")
+    card = run_card(run)
     named = _named_data(str(card.get("command") or ""))
     if named is None:
         return None

@@ -29,11 +29,10 @@ def show(run: options.Run, as_json: options.Json = False) -> None:
 
     Example: recsmith card show runs/tiger-ml
     """
-    from recsmith.artifacts import open_folder, read_json
     from recsmith.card import markdown
-    from recsmith.run_folder import RUN
+    from recsmith.card_files import run_card
 
-    content = read_json(open_folder(run, RUN) / "card.json")
+    content = run_card(run)
     if as_json:
         display.print_json(content)
     else:

@@ -11,11 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from recsmith.data import Histories
-from recsmith.models.collaborator import collaborator
+from recsmith.models.collaborator import OverRecommender, collaborator
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.collaborative import CollaborativeConfig, Projector, slot_vectors, slot_wording
-from recsmith.tuning_language.shared_prompts import Vectors, require_decoder_only, require_sharing
+from recsmith.tuning_language.shared_prompts import Vectors, require_sharing
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.wording import Wording
 from recsmith.tuning_language.yes_no_model import YesNoConfig, YesNoModel
@@ -34,7 +34,7 @@ class CollmConfig(YesNoConfig):
     """Width of the layer between a recommender's vector and what the language model reads."""
 
 
-class Collm(YesNoModel):
+class Collm(OverRecommender, YesNoModel):
     """Asks TALLRec's question with two more words in it: the recommender's vectors of the person and of the item, each through a mapping.
 
     Paper: "CoLLM: integrating collaborative embeddings into large language models for recommendation" (Zhang et al., 2023). Tuned in two
@@ -45,26 +45,22 @@ class Collm(YesNoModel):
     """
 
     Config: ClassVar[type[CollmConfig]] = CollmConfig
+    called: ClassVar[str] = "CoLLM"
 
     mapped: Tensor
 
     def __init__(self, config: CollmConfig, *, items: int) -> None:
         super().__init__(config, items=items, retriever=closed_form_retriever(config.retriever, config.retriever_settings, items=items))
-        require_sharing(config.network, config.tuner, who="CoLLM")
+        require_sharing(config.network, config.tuner, who=self.called)
         for name in ("words", "collaborative"):
             self.task_set.named(name)
         self.collaborative = collaborator(config.collaborative, items=items)
         self.project = Projector(self.collaborative.dim, hidden=config.hidden, width=config.network.dim)
         self.register_buffer("mapped", torch.tensor(False))
-        self._goes_on = False
 
     def observe(self, histories: Histories) -> None:
-        """Fit the recommender; then as every ranker of candidates. A loaded model stays as it is."""
-        self._goes_on = self._loaded
-        if not self._loaded:
-            self.collaborative.fit(histories)
+        """As `OverRecommender`; the projector takes the width of a folder's language model."""
         super().observe(histories)
-        require_decoder_only(self.network, who="CoLLM")
         if self.config.network.folder is not None and not self._loaded:
             self.project.make(self.network.model.get_input_embeddings().embedding_dim)
 

@@ -72,10 +72,9 @@ class CrossEncoderRating(CandidateModel):
 
     def observe(self, histories: Histories) -> None:
         """Mean and spread of the ratings, where there are some; then as every ranker of candidates. A loaded one keeps its head."""
-        was_loaded = self._loaded
         super().observe(histories)
         require_decoder_only(self.network, who="the cross-encoder")
-        if was_loaded:
+        if self._loaded:
             return
         self._make_head(int(self.network.model.get_input_embeddings().embedding_dim))
         known = np.zeros(0) if histories.weights is None else histories.weights[np.isfinite(histories.weights)]

@@ -71,9 +71,8 @@ class Delrec(CandidateModel):
 
     def observe(self, histories: Histories) -> None:
         """Make the model, train the teacher, and distil it into the soft prompts; a loaded model stays as it is."""
-        loaded = self._loaded
         super().observe(histories)
-        if not loaded and self.config.distil_steps:
+        if not self._loaded and self.config.distil_steps:
             self._distil(self._taught(histories), histories)
 
     def judge(self, histories: Sequence[HistoryBatch], candidates: Sequence[list[int]]) -> list[Tensor]:

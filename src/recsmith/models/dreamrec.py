@@ -95,7 +95,7 @@ class Dreamer(NextStep, ABC):
         return error.mean() / self.config.length**2
 
     def score(self, batch: HistoryBatch) -> Tensor:
-        """`[batch, item]`: minus half the squared distance between the dreamt vector and each item's, up to a constant per row."""
+        """`[batch, item]`: inner products of the dream with the items' places, which order items of one length by their distance."""
         return self.dream(batch) @ self.places().T
 
     def dream(self, batch: HistoryBatch) -> Tensor:
@@ -189,7 +189,7 @@ class IDreamRec(Dreamer):
         return self._table()[items]
 
     def places(self) -> Tensor:
-        return functional.normalize(self._table(), dim=1) * self.config.length
+        return self._table() * (self.config.length / self.config.dim**0.5)
 
     def _turned(self) -> Tensor:
         return functional.normalize((self.texts.values - self.mean) @ self.turn, dim=1) * self.config.dim**0.5

@@ -15,7 +15,8 @@ from recsmith.config import Config
 from recsmith.data.item_facts import ItemFacts
 from recsmith.errors import DataError
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
-from recsmith.nn.next_step import final_states, random_prefixes
+from recsmith.nn.grouped_scores import grouped_scores
+from recsmith.nn.next_step import NextStep, random_prefixes
 from recsmith.protocols import HistoryBatch
 
 
@@ -51,7 +52,7 @@ class HyperAdapters(nn.Module):
         return states[:, None] + self.norm(adapted)
 
 
-class Hamur(nn.Module):
+class Hamur(NextStep):
     """Scores an item by the inner product of its vector with the person's state as the adapter of the item's domain sees it.
 
     Paper: "HAMUR: hyper adapter for multi-domain recommendation", CIKM 2023. A domain is an item's first category, so that people's
@@ -97,16 +98,5 @@ class Hamur(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        states = final_states(
-            lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
-        adapted = self.adapters(states)
-        scores = states.new_zeros(len(states), len(self.domain))
-        for number in range(self.config.domains):
-            members = (self.domain == number).nonzero()[:, 0]
-            scores = scores.index_copy(1, members, (adapted[:, number] @ self.items.weight[members].T).to(scores.dtype))
-        return scores
+        states = self.final_states(lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets), batch)
+        return grouped_scores(self.adapters(states), self.items.weight, self.domain)

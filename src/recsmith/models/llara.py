@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from recsmith.data import Histories
-from recsmith.models.collaborator import collaborator
+from recsmith.models.collaborator import OverRecommender, collaborator
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.protocols import HistoryBatch
-from recsmith.tuning_language.candidates import CandidateConfig, CandidateModel, followed_events, row_of
+from recsmith.tuning_language.candidates import CandidateConfig, followed_events, row_of
 from recsmith.tuning_language.collaborative import CollaborativeConfig, MarkedWording, Projector
-from recsmith.tuning_language.shared_prompts import Prompt, Vectors, first_slot, require_decoder_only, require_sharing, way_likelihoods
+from recsmith.tuning_language.shared_prompts import Prompt, Vectors, first_slot, require_sharing, way_likelihoods
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.wording import Wording
 
@@ -47,7 +47,7 @@ class HybridWording(MarkedWording):
         return [token for place, item in enumerate(items) for token in ([*between] if place else []) + self.title(item) + self.item(item)]
 
 
-class Llara(CandidateModel):
+class Llara(OverRecommender):
     """Orders candidates by how likely their titles go on a prompt in which each title of the history and of the candidates has a vector.
 
     Paper: "LLaRA: large language-recommendation assistant" (SIGIR 2024). The curriculum draws prompts in words alone first, and ones with
@@ -59,24 +59,21 @@ class Llara(CandidateModel):
     """
 
     Config: ClassVar[type[LlaraConfig]] = LlaraConfig
+    called: ClassVar[str] = "LLaRA"
 
     share: Tensor
 
     def __init__(self, config: LlaraConfig, *, items: int) -> None:
         super().__init__(config, items=items, retriever=closed_form_retriever(config.retriever, config.retriever_settings, items=items))
-        require_sharing(config.network, config.tuner, who="LLaRA")
+        require_sharing(config.network, config.tuner, who=self.called)
         self.collaborative = collaborator(config.collaborative, items=items)
         self.project = Projector(self.collaborative.dim, hidden=config.hidden, width=config.network.dim)
         self.register_buffer("share", torch.tensor(0.0))
-        self._marking = self._goes_on = False
+        self._marking = False
 
     def observe(self, histories: Histories) -> None:
-        """Fit the recommender; then as every ranker of candidates. A loaded model stays as it is."""
-        self._goes_on = self._loaded
-        if not self._loaded:
-            self.collaborative.fit(histories)
+        """As `OverRecommender`; the projector takes the width of a folder's language model."""
         super().observe(histories)
-        require_decoder_only(self.network, who="LLaRA")
         if self.config.network.folder is not None and not self._loaded:
             self.project.make(self.network.model.get_input_embeddings().embedding_dim)
 

@@ -16,9 +16,10 @@ from torch.nn import functional
 from recsmith.config import Config
 from recsmith.errors import DataError
 from recsmith.nn.causal_encoder import CausalEncoder, CausalEncoderConfig, initialise_normal
+from recsmith.nn.grouped_scores import grouped_scores
 from recsmith.nn.item_vectors import ItemVectors
 from recsmith.nn.meta_layer import MetaNetwork
-from recsmith.nn.next_step import final_states, random_prefixes
+from recsmith.nn.next_step import NextStep, random_prefixes
 from recsmith.nn.poly_attention import LateTable
 from recsmith.protocols import HistoryBatch
 
@@ -36,7 +37,7 @@ class Llm4MsrConfig(CausalEncoderConfig):
     """Share of training rows that do without the text about the person, so that people without one are answered too."""
 
 
-class Llm4Msr(nn.Module):
+class Llm4Msr(NextStep):
     """Scores an item by the inner product of its vector with the person's state as the item's scenario sees it.
 
     Paper: "LLM4MSR: an LLM-enhanced paradigm for multi-scenario recommendation" (Wang, Wang, Fu et al., CIKM 2024). The writer of the same
@@ -107,19 +108,9 @@ class Llm4Msr(nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, item]`."""
-        bottom = final_states(
-            lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets),
-            batch.offsets,
-            tokens=len(batch.items),
-            longest=self.config.max_history,
-            start=self.start,
-        )
+        bottom = self.final_states(lambda tokens, offsets: self.encoder(self.items(batch.items[tokens]), offsets), batch)
         states = self.seen(bottom, self.people(batch.users, len(bottom)))
-        scores = bottom.new_zeros(len(bottom), len(self.scenario))
-        for number in range(states.shape[1]):
-            members = (self.scenario == number).nonzero()[:, 0]
-            scores = scores.index_copy(1, members, (states[:, number] @ self.items.weight[members].T).to(scores.dtype))
-        return scores
+        return grouped_scores(states, self.items.weight, self.scenario)
 
     def seen(self, bottom: Tensor, told: Tensor) -> Tensor:
         """States of the bottom `[row, dim]` and vectors of people's texts `[row, told]` (zeros: none) → `[row, scenario, dim]`."""

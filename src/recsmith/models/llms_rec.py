@@ -56,9 +56,8 @@ class LlmsRec(CandidateModel):
         """Which ratings there are, then as every ranker of candidates. Raises `DataError` for a log without, or with too many classes."""
         if not self._loaded:
             self._require_ratings(histories)
-        loaded = self._loaded
         super().observe(histories)
-        if not loaded:
+        if not self._loaded:
             self.head = nn.Linear(self._width, len(self.ratings) if self.config.head == "classification" else 1).to(self.network.device)
 
     def rate(self, batch: HistoryBatch, items: Sequence[int]) -> Tensor:

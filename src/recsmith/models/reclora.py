@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from recsmith.data import Histories
 from recsmith.errors import ConfigError
-from recsmith.models.collaborator import collaborator
+from recsmith.models.collaborator import OverRecommender, collaborator
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.collaborative import CollaborativeConfig
 from recsmith.tuning_language.personal import PersonalNetwork, Router
-from recsmith.tuning_language.shared_prompts import require_decoder_only, require_sharing
+from recsmith.tuning_language.shared_prompts import require_sharing
 from recsmith.tuning_language.tasks import Case
 from recsmith.tuning_language.tuner import TunerConfig
 from recsmith.tuning_language.yes_no_model import Group, YesNoConfig, YesNoModel
@@ -40,7 +40,7 @@ class RecloraConfig(YesNoConfig):
     """Optimiser steps over which the events told rise from one to `told_history`."""
 
 
-class Reclora(YesNoModel):
+class Reclora(OverRecommender, YesNoModel):
     """TALLRec's question to a language model whose weights are the person's own: shares of updates, by what the recommender makes of them.
 
     Paper: "Lifelong personalized low-rank adaptation of large language models for recommendation" (2024). The prompt tells the events that
@@ -52,28 +52,24 @@ class Reclora(YesNoModel):
     """
 
     Config: ClassVar[type[RecloraConfig]] = RecloraConfig
+    called: ClassVar[str] = "RecLoRA"
 
     told: Tensor
     network: PersonalNetwork
 
     def __init__(self, config: RecloraConfig, *, items: int) -> None:
         super().__init__(config, items=items, retriever=closed_form_retriever(config.retriever, config.retriever_settings, items=items))
-        require_sharing(config.network, config.tuner, who="RecLoRA")
+        require_sharing(config.network, config.tuner, who=self.called)
         if config.tuner.method != "lora":
             raise ConfigError(f"tuner.method = {config.tuner.method} leaves no low-rank updates to mix; leave it at lora")
         self.network = PersonalNetwork(config.network, parts=config.parts, rank=config.tuner.rank, scale=config.tuner.scale)
         self.collaborative = collaborator(config.collaborative, items=items)
         self.route = Router(self.collaborative.dim, hidden=config.hidden, parts=config.parts)
         self.register_buffer("told", torch.tensor(config.told_history))
-        self._goes_on = False
 
     def observe(self, histories: Histories) -> None:
-        """Fit the recommender; then as every ranker of candidates. A loaded model stays as it is."""
-        self._goes_on = self._loaded
-        if not self._loaded:
-            self.collaborative.fit(histories)
+        """As `OverRecommender`; then the parts of the low-rank updates are put in."""
         super().observe(histories)
-        require_decoder_only(self.network, who="RecLoRA")
         self.network.tune()
 
     def loss(self, batch: HistoryBatch, step: int) -> Tensor:

@@ -54,9 +54,8 @@ class Rella(CandidateModel):
 
     def observe(self, histories: Histories) -> None:
         """As every model of titles; then keep what the language model makes of each title. A loaded one keeps its vectors."""
-        was_loaded = self._loaded
         super().observe(histories)
-        if not was_loaded:
+        if not self._loaded:
             self.vectors = self._item_vectors()
 
     def extra_words(self) -> list[str]:

@@ -107,10 +107,9 @@ class UniCtr(YesNoModel):
 
     def observe(self, histories: Histories) -> None:
         """As every model of titles; then networks of the language model's width. A loaded one keeps its own."""
-        was_loaded = self._loaded
         super().observe(histories)
         require_decoder_only(self.network, who="Uni-CTR")
-        if not was_loaded:
+        if not self._loaded:
             shape = self.network.model.config
             self._make(shape.hidden_size, len(_rungs(shape.num_hidden_layers, self.config.every)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from recsmith.protocols import HistoryBatch, RankedLists
 from recsmith.retrieval.question import Question
-from recsmith.training import to_batch
+from recsmith.training import row_batches
 
 Judge = Callable[[Sequence[HistoryBatch], Sequence[list[int]]], list[Tensor]]
 """Histories as batches of one row each, and the candidates of each → a score per candidate, higher is better."""
@@ -32,8 +31,7 @@ class JudgingReranker:
         if not known:
             return lists
         candidates = [lists.items[row][lists.items[row] >= 0].tolist() for row in known]
-        histories = question.histories.take(np.array(known))
-        batches = [to_batch(histories.slice(start, stop), device=self.device) for start, stop in pairwise(range(len(known) + 1))]
+        batches = row_batches(question.histories.take(np.array(known)), device=self.device)
         items, scores = lists.items.copy(), lists.scores.copy()
         for row, chosen, judged in zip(known, candidates, self.judge(batches, candidates), strict=True):
             values = judged.float().cpu().numpy()

@@ -1,6 +1,6 @@
 """Training by gradient: one loop for every model, its settings, its batches and its account of what happened."""
 
-from recsmith.training.batches import TrainingRows, batches, to_batch, training_rows
+from recsmith.training.batches import TrainingRows, batches, row_batches, to_batch, training_rows
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import train, update
 from recsmith.training.negatives import NegativesConfig, learner_of
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingRows",
     "batches",
     "learner_of",
+    "row_batches",
     "start_items",
     "to_batch",
     "train",

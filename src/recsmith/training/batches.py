@@ -50,6 +50,11 @@ def to_batch(histories: Histories, *, users: np.ndarray | None = None, device: t
     )
 
 
+def row_batches(histories: Histories, *, device: torch.device | str = "cpu") -> list[HistoryBatch]:
+    """Each row as a batch of its own, without who it belongs to."""
+    return [to_batch(histories.slice(row, row + 1), device=device) for row in range(len(histories))]
+
+
 def training_rows(
     histories: Histories,
     *,

@@ -65,9 +65,8 @@ class Selective(TitleModel):
 
     def observe(self, histories: Histories) -> None:
         """Make the model and let it read, then choose on which histories it is tuned."""
-        loaded = self._loaded
         super().observe(histories)
-        if not loaded:
+        if not self._loaded:
             settings = self.config.selection
             scores = scaled(influence_scores(histories, settings, items=self.items))
             if settings.effort:

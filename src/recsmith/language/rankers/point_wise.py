@@ -53,19 +53,22 @@ class PointWise:
         scores = [[next(answers) for _ in case.candidates] for case in cases]
         unread = sum(score is None for row in scores for score in row)
         prior = self._prior(cases, asker) if self.config.calibrate else {}
-        filled = [[score - prior.get(text, 0.0) for score, text in zip(_filled(row), case.candidates)] for row, case in zip(scores, cases)]
-        shared = sum(row.count(score) > 1 for row in filled for score in row)
+        corrected = [
+            [score - prior.get(text, 0.0) for score, text in zip(filled(row), case.candidates)] for row, case in zip(scores, cases)
+        ]
+        shared = sum(row.count(score) > 1 for row in corrected for score in row)
         total = max(1, len(asked))
         figures = {"answers read": len(asked), "format error": unread / total, "ties": shared / total, "template": self._template.hash}
-        return Ranked([by_score(row) for row in filled], figures)
+        return Ranked([by_score(row) for row in corrected], figures)
 
     def _prior(self, cases: Sequence[RankCase], asker: Asker) -> dict[str, float]:
         """Score of each distinct candidate for somebody of whom nothing is known."""
         texts = list(dict.fromkeys(candidate for case in cases for candidate in case.candidates))
-        return dict(zip(texts, _filled(self._scores([(["nothing is known"], text, "") for text in texts], asker)), strict=True))
+        return dict(zip(texts, filled(self._scores([(["nothing is known"], text, "") for text in texts], asker)), strict=True))
 
     def _scores(self, asked: Sequence[tuple[Sequence[str], str, str]], asker: Asker) -> list[float | None]:
-        return [self._read(answer) for answer in asker.ask([self._prompt(*entry, asker) for entry in asked])]
+        low, high = self.config.low, self.config.high
+        return [number_in(answer, low=low, high=high) for answer in asker.ask([self._prompt(*entry, asker) for entry in asked])]
 
     def _prompt(self, history: Sequence[str], candidate: str, request: str, asker: Asker) -> Prompt:
         values = {
@@ -78,14 +81,17 @@ class PointWise:
         known = {name: value for name, value in values.items() if name in self._template.fields}
         return compile_prompt(self._template, known, max_tokens=self.config.max_tokens, count=asker.count_tokens).prompt
 
-    def _read(self, answer: str | None) -> float | None:
-        try:
-            return None if answer is None else parse_number(answer, low=self.config.low, high=self.config.high)
-        except FormatError:
-            return None
+
+def number_in(answer: str | None, *, low: float, high: float) -> float | None:
+    """The number of an answer; None where there is no answer, or no such number in it."""
+    try:
+        return None if answer is None else parse_number(answer, low=low, high=high)
+    except FormatError:
+        return None
 
 
-def _filled(scores: Sequence[float | None]) -> list[float]:
+def filled(scores: Sequence[float | None]) -> list[float]:
+    """The scores with the mean of the known ones (0 without any) in place of those that are missing."""
     known = [score for score in scores if score is not None]
     mean = sum(known) / len(known) if known else 0.0
     return [mean if score is None else score for score in scores]

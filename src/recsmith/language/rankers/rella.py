@@ -16,8 +16,8 @@ from recsmith.language.asking import run_here
 from recsmith.language.compiler import compile_prompt
 from recsmith.language.completion import LikelihoodBackend, Prompt
 from recsmith.language.history_retrieval import EventRetriever
-from recsmith.language.parsing import FormatError, parse_number
 from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, by_score, ground_equal
+from recsmith.language.rankers.point_wise import filled, number_in
 from recsmith.language.shelf import Shelf
 from recsmith.language.template import load_template
 
@@ -70,7 +70,7 @@ class Rella:
         rows = [[next(read) for _ in case.candidates] for case in cases]
         unread = sum(score is None for score in scores) / max(1, len(scores))
         figures = {"answers read": len(scores), "format error": unread, "events not the latest": fresh / max(1, told)}
-        return Ranked([by_score(_filled(row)) for row in rows], figures)
+        return Ranked([by_score(filled(row)) for row in rows], figures)
 
     def _places(self, case: RankCase, candidate: str) -> list[int]:
         if self._events is None:
@@ -83,7 +83,7 @@ class Rella:
         return compile_prompt(self._template, values, max_tokens=self.config.max_tokens, count=asker.count_tokens).prompt
 
     def _numbers(self, prompts: Sequence[Prompt], asker: Asker) -> list[float | None]:
-        return [_number(answer) for answer in asker.ask(prompts)]
+        return [number_in(answer, low=1.0, high=5.0) for answer in asker.ask(prompts)]
 
     def _probabilities(self, prompts: Sequence[Prompt], asker: Asker) -> list[float | None]:
         backend = asker.likelihood
@@ -102,16 +102,3 @@ async def _all_yes(prompts: Sequence[Prompt], backend: LikelihoodBackend) -> lis
 async def _yes(prompt: Prompt, backend: LikelihoodBackend) -> float:
     yes, no = await backend.log_likelihood(prompt.text, _ANSWERS)
     return 1 / (1 + exp(min(50.0, no - yes)))
-
-
-def _number(answer: str | None) -> float | None:
-    try:
-        return None if answer is None else parse_number(answer, low=1.0, high=5.0)
-    except FormatError:
-        return None
-
-
-def _filled(scores: Sequence[float | None]) -> list[float]:
-    known = [score for score in scores if score is not None]
-    mean = sum(known) / len(known) if known else 0.0
-    return [mean if score is None else score for score in scores]
