@@ -61,6 +61,20 @@ def test_each_method_learns_what_it_claims_and_nothing_else() -> None:
     assert sum(learning(everything).values()) == sum(one.numel() for one in everything.parameters())
 
 
+@pytest.mark.parametrize("method", ["full", *METHODS])
+def test_losses_and_answers_are_those_of_each_row_read_alone_over_all_places(method: str) -> None:
+    made = learned(network(method))
+    with torch.no_grad():
+        alone, last = [], []
+        for source, target in pairs(made):
+            logits = made.model(input_ids=torch.tensor([[*source, *target]])).logits[0]
+            alone.append(logits.log_softmax(-1)[range(len(source) - 1, len(source) + len(target) - 1), target])
+            last.append(logits[len(source) - 1])
+        torch.testing.assert_close(made.loss(pairs(made)), -torch.cat(alone).mean())
+        torch.testing.assert_close(made.log_likelihood(pairs(made)), torch.stack([one.sum() for one in alone]))
+    torch.testing.assert_close(answers(made), torch.stack(last))
+
+
 @pytest.mark.parametrize("kind", ["causal", "t5"])
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_a_method_starts_from_the_answers_of_the_model(method: str, kind: str) -> None:

@@ -117,8 +117,9 @@ class CausalCodes(nn.Module):
         """Read the prompts."""
         ids, real = self.prompt(batch)
         positions = (real.cumsum(dim=1) - 1).clamp(min=0)
-        answer = self.model(input_ids=ids, attention_mask=real.long(), position_ids=positions, use_cache=True)
-        last = (real * torch.arange(1, ids.shape[1] + 1, device=ids.device)).argmax(dim=1)
+        places, last = (real * torch.arange(1, ids.shape[1] + 1, device=ids.device)).argmax(dim=1).unique(return_inverse=True)
+        read = {"input_ids": ids, "attention_mask": real.long(), "position_ids": positions}
+        answer = self.model(**read, use_cache=True, logits_to_keep=places)
         logits = answer.logits[torch.arange(len(ids), device=ids.device), last]
         seen = torch.zeros(len(ids), 1, 0, dtype=torch.bool, device=ids.device)
         return _Tree(answer.past_key_values, real, logits, seen)

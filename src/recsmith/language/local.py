@@ -211,7 +211,7 @@ class LocalBackend:
             start = self._plain(context) or [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id]
             longest = max(map(len, rows))
             self._require_room(len(start) + longest)
-            read = self._model(torch.tensor([start], device=device), use_cache=True)
+            read = self._model(torch.tensor([start], device=device), use_cache=True, logits_to_keep=1)
             cache = read.past_key_values
             cache.batch_repeat_interleave(len(rows))
             padded = torch.tensor([[*row, *[self._tokenizer.pad_token_id] * (longest - len(row))] for row in rows], device=device)

@@ -74,9 +74,9 @@ class VirtualTokens(nn.Module):
             return self.model(input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, **options)
         places = torch.arange(self.count, device=positions.device).expand(len(input_ids), -1)
         embedded = self._behind(self.get_input_embeddings()(input_ids))
-        answer = self.model(inputs_embeds=embedded, attention_mask=mask, position_ids=torch.cat([places, positions], dim=1), **options)
-        answer.logits = answer.logits[:, self.count :]
-        return answer
+        wanted = options.pop("logits_to_keep", torch.arange(input_ids.shape[1], device=positions.device))
+        options["logits_to_keep"] = wanted + self.count
+        return self.model(inputs_embeds=embedded, attention_mask=mask, position_ids=torch.cat([places, positions], dim=1), **options)
 
     def _encode(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Any:
         assert input_ids is not None

@@ -261,8 +261,14 @@ class LanguageNetwork(nn.Module):
         ids, real = self.padded([[*source, *target] for source, target in pairs])
         lengths = torch.tensor([len(source) for source, _ in pairs], device=ids.device)
         place = torch.arange(ids.shape[1], device=ids.device)
-        wanted = ids.masked_fill(~real | (place < lengths[:, None]), _IGNORED)
-        return self.model(input_ids=ids, attention_mask=real.long()).logits[:, :-1], wanted[:, 1:]
+        wanted = ids.masked_fill(~real | (place < lengths[:, None]), _IGNORED)[:, 1:]
+        places = (wanted != _IGNORED).any(dim=0).nonzero()[:, 0]
+        return self._logits_at(places, ids, real), wanted[:, places]
+
+    def _logits_at(self, places: Tensor, ids: Tensor, real: Tensor) -> Tensor:
+        """Logits of a decoder-only model at some places of all rows, `[row, place, vocabulary]`; over all places they would fill the memory."""
+        logits: Tensor = self.model(input_ids=ids, attention_mask=real.long(), logits_to_keep=places).logits
+        return logits
 
     def pretrain(self, rows: Sequence[Sequence[int]], *, steps: int, batch_size: int = 32, learning_rate: float = 3e-3) -> list[float]:
         """Go on with `rows` of tokens, `steps` optimiser steps of all weights (AdamW, falling to 0); the loss of each step."""
@@ -307,8 +313,8 @@ class LanguageNetwork(nn.Module):
         if self.reads_first:
             begin = torch.full_like(ids[:, :1], self.model.config.decoder_start_token_id)
             return self.model(input_ids=ids, attention_mask=real.long(), decoder_input_ids=begin).logits[:, 0].float()
-        logits = self.model(input_ids=ids, attention_mask=real.long()).logits
-        return logits[torch.arange(len(ids), device=ids.device), real.sum(dim=1) - 1].float()
+        places, which = (real.sum(dim=1) - 1).unique(return_inverse=True)
+        return self._logits_at(places, ids, real)[torch.arange(len(ids), device=ids.device), which].float()
 
     def last_states(self, inputs: Sequence[Sequence[int]]) -> Tensor:
         """The state from which the first token behind each input is predicted, float32 `[row, dim]`."""
