@@ -21,7 +21,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from recsmith.runtime import prepare_environment
 
@@ -31,6 +31,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from recsmith.config import Config  # noqa: E402
 from recsmith.data import Histories, ItemCodes  # noqa: E402
 from recsmith.decoding import CodeTrie, beam_search  # noqa: E402
 from recsmith.models.tiger import Tiger, TigerConfig, tiger_cpu  # noqa: E402
@@ -184,6 +185,11 @@ def same(lists: RankedLists, exact: RankedLists) -> str:
 
 class Answers:
     """A model whose answers cost nothing: what is left is the search."""
+
+    Config: ClassVar[type[Config]] = Config
+    answers: ClassVar[Literal["codes"]] = "codes"
+    learns: ClassVar[Literal["gradient"]] = "gradient"
+    config = Config()
 
     def __init__(self, rows: int, beams: int) -> None:
         self.logits = [torch.randn(rows, 1 if level == 0 else beams, 256).log_softmax(-1) for level in range(4)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 from recsmith.runtime import prepare_environment
 
@@ -54,7 +55,7 @@ def measure(items: int, rounds: int) -> None:
     codes, table = make_codes(generator, items), shop(items)
     model, trie, (batch, _) = build(tiger_cpu(), codes), CodeTrie.build(codes), make_batch(generator, 32, items)
     allow = Allow(InStock() & PriceRange(high=25))
-    kinds = {
+    kinds: dict[str, list[Any]] = {
         "allow": [allow],
         "allow and boost": [allow, Boost(OneOf("brand", ["7"]), factor=3)],
         "allow and at most 2 per brand": [allow, AtMost(2, "brand")],

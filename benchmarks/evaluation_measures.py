@@ -15,6 +15,7 @@ import argparse
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,13 +69,14 @@ def main() -> None:
     items = random_lists(random, arguments.users, arguments.items)
     lists = RankedLists(items, np.zeros(items.shape, dtype=np.float32))
     targets = random_rows(random, arguments.users, low=1, high=10, values=arguments.items)
-    facts = {
+    facts: dict[str, Any] = {
         "popularity": (1e5 / np.arange(1, arguments.items + 1) ** 0.8).astype(np.int64),
         "categories": random_rows(random, arguments.items, low=1, high=4, values=CATEGORIES),
         "histories": random_rows(random, arguments.users, low=5, high=30, values=arguments.items),
     }
     vectors = random.standard_normal((arguments.items, DIMENSION), dtype=np.float32)
-    for what, further in (("without vectors", {}), (f"with {DIMENSION}-d vectors", {"vectors": vectors})):
+    kinds: dict[str, dict[str, Any]] = {"without vectors": {}, f"with {DIMENSION}-d vectors": {"vectors": vectors}}
+    for what, further in kinds.items():
         for repeat in range(arguments.repeats):
             before, cpu = megabytes(peak=False), time.process_time()
             found = evaluate_lists(lists, targets, item_count=arguments.items, ks=KS, **facts, **further)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def main() -> None:
         random_rows(random, arguments.users, low=3, high=20, values=arguments.items),
         random_rows(random, arguments.users, low=1, high=10, values=arguments.items),
     )
-    facts = {
+    facts: dict[str, Any] = {
         "popularity": np.bincount(cases.histories.values, minlength=arguments.items),
         "categories": random_rows(random, arguments.items, low=1, high=4, values=CATEGORIES),
         "vectors": random.standard_normal((arguments.items, VECTOR_DIMENSION), dtype=np.float32),

@@ -12,7 +12,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from recsmith.errors import MissingExtraError
 from recsmith.evaluation.tables import format_table
@@ -37,7 +40,7 @@ def main() -> None:
     print(f"BLEU {right.notes['BLEU']}; {right.seconds:.1f} s")
 
 
-def minilm():
+def minilm() -> Callable[[list[str]], np.ndarray] | None:
     """The small local encoder, or None."""
     from recsmith.encoders import EncoderConfig, encode_texts
 

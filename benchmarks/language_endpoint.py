@@ -101,7 +101,8 @@ def main() -> None:
     parser.add_argument("--job", nargs=2, metavar=("URL", "CACHE"))
     arguments = parser.parse_args()
     if arguments.job:
-        job(*arguments.job, arguments.prompts, arguments.concurrency, arguments.latency)
+        url, cache = arguments.job
+        job(url, cache, arguments.prompts, arguments.concurrency, arguments.latency)
         return
     endpoint = Endpoint()
     try:

@@ -21,6 +21,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from recsmith.runtime import prepare_environment
 
@@ -123,7 +124,7 @@ def main() -> None:
             libraries(made.queries, made.sources, made.catalogue)
 
 
-def show_errors(grounding: Grounding, made, count: int) -> None:
+def show_errors(grounding: Grounding, made: Any, count: int) -> None:
     """Wrong and missed titles, for the eye."""
     found = grounding.ground(made.queries).items
     keys = [read_title(title).key for title in made.catalogue]

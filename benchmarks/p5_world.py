@@ -47,6 +47,7 @@ class Factors(torch.nn.Module):
     def __init__(self, truth: World, known: Recommender) -> None:
         super().__init__()
         train = known.split().train
+        assert train.weights is not None
         genre = truth.oracle.process.shelf.genre[truth.oracle.aligned(known.log).items]
         self.counts = torch.zeros(len(known.log.users), known.items)
         self.counts.index_put_((torch.tensor(train.rows), torch.tensor(train.values)), torch.ones(len(train.values)), accumulate=True)

@@ -7,8 +7,9 @@ industrial  amazon-industrial: fit on its valid rows (a tenth of them, drawn by 
             target stands in no valid row are shown apart
 transfer    UniSRec on amazon-industrial, started from a contrastive run on amazon-beauty titles or from nothing, at 5 % and 100 % of rows
 
-`hybrid` (industrial) is a cascade over dense, BM25 and co-occurrence candidates. The settings are the recipes' own, with fewer epochs;
-differences are against the better of the two content k-NN baselines.
+`hybrid` (industrial) is a cascade over dense, BM25 and co-occurrence candidates; `tiger:0.5` is TIGER with at most half of a list for items
+without training events, whose codes were assigned from their texts (`tiger` treats all items alike). The settings are the recipes' own,
+with fewer epochs; differences are against the better of the two content k-NN baselines.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ prepare_environment()
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 
+from recsmith.building import build_tokenizer  # noqa: E402
 from recsmith.data import Cases, Catalogue, Dataset, Histories, Log, Split, SplitConfig, Vocabulary, popularity  # noqa: E402
 from recsmith.encoders import encode_texts  # noqa: E402
 from recsmith.evaluation import Evaluation, evaluate_answer  # noqa: E402
 from recsmith.evaluation.significance import compare_with_baseline  # noqa: E402
 from recsmith.fitting import build_recommender, fit, train_prepared  # noqa: E402
-from recsmith.preparing import Prepared  # noqa: E402
+from recsmith.preparing import Account, Prepared  # noqa: E402
 from recsmith.recipe import Recipe, load_recipe  # noqa: E402
 from recsmith.retrieval import (  # noqa: E402
     Bm25Index,
@@ -45,9 +47,10 @@ from recsmith.retrieval import (  # noqa: E402
     DenseSource,
     ExactIndex,
     PopularitySource,
+    Source,
     SparseSource,
 )
-from recsmith.seeding import generator  # noqa: E402
+from recsmith.seeding import derive_seed, generator  # noqa: E402
 
 BASELINES = ("content-knn-tfidf", "content-knn")
 SYSTEMS = "popularity,content-knn-tfidf,content-knn,hybrid,sasrec,llm2sequential,zesrec,unisrec,alpharec"
@@ -68,8 +71,10 @@ def main() -> None:
 
 
 def recipe_of(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe, shortened, with the same item text for all that read texts."""
+    """The recipe, shortened, with the same item text for all that read texts; `tiger:0.5` gives half of a list to cold items."""
+    name, _, share = name.partition(":")
     recipe = load_recipe(name).with_settings(SHORT).with_settings(settings or {})
+    recipe = recipe.with_settings({"decoding": {"cold_share": float(share)}}) if share else recipe
     return recipe if recipe.encoder is None else recipe.override(text=TITLES if recipe.text is None else recipe.text)
 
 
@@ -125,9 +130,9 @@ def transfer(folder: Path, systems: Iterable[str], seed: int) -> None:
             name = f"from {start}, {share:.0%} of the rows"
             found[name] = fit_rows(recipe, catalogue, part, test, seed)
             say(name, found[name], time.process_time() - started)
-    for share in ("5%", "100%"):
-        pair = {name: evaluation for name, evaluation in found.items() if f", {share}" in name}
-        table(f"UniSRec on amazon-industrial, {share} of the rows", pair, None, baseline=f"from nothing, {share} of the rows")
+    for told in ("5%", "100%"):
+        pair = {name: evaluation for name, evaluation in found.items() if f", {told}" in name}
+        table(f"UniSRec on amazon-industrial, {told} of the rows", pair, None, baseline=f"from nothing, {told} of the rows")
 
 
 Rows = tuple[list[list[int]], np.ndarray]
@@ -167,7 +172,7 @@ def hybrid(catalogue: Catalogue, train: Rows, test: Rows, seed: int) -> Evaluati
     dense, sparse = ExactIndex(), Bm25Index()
     dense.add(np.arange(split.items), prepared.vectors)
     sparse.add(np.arange(split.items), texts)
-    sources = [
+    sources: list[Source] = [
         DenseSource(dense, prepared.vectors),
         SparseSource(sparse, texts),
         CooccurrenceSource(split.train, items=split.items),
@@ -184,12 +189,16 @@ def prepare_rows(recipe: Recipe, catalogue: Catalogue, train: Rows, test: Rows, 
     users = Vocabulary.in_order(pl.Series("id", range(len(fitted))))
     validation = cases_of([row for row, out in zip(histories, validating) if out], targets[validating])
     split = Split(SplitConfig(), fitted, validation, cases_of(*test), len(items), {})
-    facts: dict[str, Any] = {"data": {"name": "amazon-industrial", "users": len(users), "items": len(items)}}
-    vectors = None
+    account = Account({"data": {"name": "amazon-industrial", "users": len(users), "items": len(items)}})
+    vectors, codes, tokenizer = None, None, None
     if recipe.encoder is not None:
         encoded = encode_texts(catalogue.texts(items.ids, template=recipe.text), recipe.encoder)
-        vectors, facts["encoder"] = encoded.vectors, {"name": encoded.encoder_name}
-    return Prepared(Log(users, items, fitted), split, vectors=vectors, facts=facts)
+        vectors, account.facts["encoder"] = encoded.vectors, {"name": encoded.encoder_name}
+    if recipe.tokenizer is not None:
+        assert vectors is not None
+        tokenizer = build_tokenizer(recipe.tokenizer)
+        codes = tokenizer.fit(vectors, seed=derive_seed(seed, "tokenizer"))
+    return Prepared(Log(users, items, fitted), split, codes, tokenizer, vectors=vectors, account=account)
 
 
 def cases_of(histories: list[list[int]], targets: np.ndarray) -> Cases:

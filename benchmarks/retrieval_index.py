@@ -64,6 +64,7 @@ def make_vectors(count: int, dim: int, random: np.random.Generator) -> np.ndarra
 
 
 def exact_answers(vectors: np.ndarray, queries: np.ndarray, limits: Limits) -> list[np.ndarray]:
+    assert limits.allowed is not None
     scores = queries @ vectors.T
     scores[:, ~limits.allowed] = -np.inf
     return [np.argpartition(-row, K)[:K] for row in scores]

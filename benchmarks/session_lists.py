@@ -115,7 +115,7 @@ def fitted(recipe: str, settings: dict[str, Any], data: Dataset, *, minutes: flo
 
 def answers(recommender: Recommender, positions: Positions) -> list[list[int]]:
     """Lists of `K` raw item ids; items of the session may come again."""
-    histories = Histories.from_rows([recommender.log.items.indices(known) for known in positions.known])
+    histories = Histories.from_rows([recommender.log.items.indices(known).tolist() for known in positions.known])
     nobody = np.full(len(histories), -1)
     lists = recommender.answer(Cases(nobody, histories, histories), K)
     return [recommender.log.items.raw(row).to_list() for row in lists.items]
@@ -125,7 +125,7 @@ def measured(lists: list[list[int]], positions: Positions) -> dict[str, np.ndarr
     """Each metric at each position, by the evaluator that measures everything else."""
     items = Vocabulary(item for row in [*lists, positions.targets] for item in row)
     ranked = RankedLists(np.array([items.indices(row) for row in lists]), np.zeros((len(lists), K), dtype=np.float32))
-    targets = Histories.from_rows([items.indices([target]) for target in positions.targets])
+    targets = Histories.from_rows([items.indices([target]).tolist() for target in positions.targets])
     found = evaluate_lists(ranked, targets, item_count=len(items), ks=(K,))
     return {metric: np.asarray(found.per_case[metric]) for metric in METRICS}
 

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 from recsmith.runtime import prepare_environment
 
@@ -26,7 +27,7 @@ from recsmith.data import Dataset  # noqa: E402
 from recsmith.fitting import fit  # noqa: E402
 
 AIM = 6.0
-PARTS = {
+PARTS: dict[str, dict[str, Any]] = {
     "sasrec": {
         "log": {"users": 20_000, "items": 1_000_000, "events": 100},
         "settings": {"model": {"loss": "sampled-softmax", "negatives": 1024}, "training": {"batch_size": 128, "validate_every": 0.2}},

@@ -110,7 +110,7 @@ def time_recsmith(name: str, frame: pl.DataFrame, goal: float) -> list[dict[str,
     data = Dataset.from_frame(frame.rename({"position": "timestamp"}), name="ml-100k")
     split = data.split(recipe.split)
     torch.manual_seed(0)
-    model = build_model(recipe, items=split.items, codes=None)
+    model: Any = build_model(recipe, items=split.items, codes=None)
     if isinstance(model, Observer):
         model.observe(split.train)
     rows: list[dict[str, float]] = []

@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
-np.bool8 = np.bool_
+setattr(np, "bool8", np.bool_)  # noqa: B010  # a name that RecBole still uses
 
 from recbole.config import Config  # noqa: E402
 from recbole.data import create_dataset, data_preparation  # noqa: E402
@@ -33,7 +34,7 @@ SETTINGS = {
 }
 TRANSFORMER = {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256}
 WHOLE_SOFTMAX = {"loss_type": "CE", "train_neg_sample_args": None}
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "SASRec": {**TRANSFORMER, **WHOLE_SOFTMAX},
     "BERT4Rec": {**TRANSFORMER, **WHOLE_SOFTMAX, "mask_ratio": 0.4},
     "GRU4Rec": {"embedding_size": 64, "hidden_size": 128, "num_layers": 1, **WHOLE_SOFTMAX},

@@ -266,7 +266,7 @@ class LanguageNetwork(nn.Module):
         return self._logits_at(places, ids, real), wanted[:, places]
 
     def _logits_at(self, places: Tensor, ids: Tensor, real: Tensor) -> Tensor:
-        """Logits of a decoder-only model at some places of all rows, `[row, place, vocabulary]`; over all places they would fill the memory."""
+        """Logits of a decoder-only model at some places of all rows, `[row, place, vocabulary]`; at all they would fill the memory."""
         logits: Tensor = self.model(input_ids=ids, attention_mask=real.long(), logits_to_keep=places).logits
         return logits
 
