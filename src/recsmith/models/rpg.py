@@ -67,7 +67,7 @@ class RpgConfig(Config):
 class Rpg(NextStep):
     """Scores an item by the sum of the log-probabilities of its codes, each level predicted on its own from one state of the history.
 
-    An item is read as the mean of its codes' vectors; the head of a level turns the state into a prediction, whose cosine with
+    An item is read as the scaled mean of its codes' vectors; the head of a level turns the state into a prediction, whose cosine with
     the vectors of the level's codes, divided by `temperature`, gives the logits. Input and output share the vectors. With the codes
     of product quantization, whose order means nothing, this is the paper's model.
 
@@ -76,7 +76,8 @@ class Rpg(NextStep):
     made of the learned vectors when the model first answers, and again after training went on.
 
     Deviations from the paper: the collision level is predicted like any other, so that items with equal learned codes differ; the
-    size is a CPU's by default, and a step may take the loss of a few levels only; no padding; a learned
+    size is a CPU's by default, and a step may take the loss of a few levels only; the mean of an item's vectors is scaled by the root of
+    their number (validation NDCG@10 on amazon-beauty after 10 epochs .0183, without .0159); no padding; a learned
     start vector stands for the empty history and is trained to predict first items; the walk starts from items spread evenly over
     the catalogue instead of random ones, and everything that it met may be answered.
     """
@@ -114,7 +115,8 @@ class Rpg(NextStep):
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """Item indices `[token]` of packed rows, at most `max_history` each → hidden states `[token, dim]`."""
-        tokens = self.dropout(self.input_norm(self.items(items) + self.positions(positions(offsets, tokens=len(items)))))
+        read = self.items(items) * self.levels**0.5  # a mean of many vectors is short: positions would drown it at the start
+        tokens = self.dropout(self.input_norm(read + self.positions(positions(offsets, tokens=len(items)))))
         plan = Plan.of(offsets)
         for block in self.blocks:
             tokens = block(tokens, plan)
