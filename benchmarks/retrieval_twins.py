@@ -2,12 +2,13 @@
 
     RECSMITH_DATA=… python benchmarks/retrieval_twins.py [--pairs alpharec,llm2bert4rec,llm2sequential] [--seeds 0,1,2] [--epochs 60]
 
-`--data PATH` takes other data, also `world`; `--encoder tfidf` other vectors. To see that it runs (a minute of one core):
+`--minutes 5` ends each fit early; `--data PATH` takes other data, also `world`; `--encoder tfidf` other vectors. To see that it runs (a
+minute of one core):
 
     python benchmarks/retrieval_twins.py --data world:users=150,items=80,events=3000 --encoder tfidf --epochs 1 --seeds 0,1
 
-Both twins have the same settings, seeds, budget of epochs and early stopping; leave-one-out, full ranking, seen items masked. Per pair:
-mean ± sd over the seeds, and the paired test over people, each with the mean of their values over the seeds.
+Both twins have the same settings, seeds, budget of epochs or minutes and early stopping; leave-one-out, full ranking, seen items masked.
+Per pair: mean ± sd over the seeds, and the paired test over people, each with the mean of their values over the seeds.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ def main() -> None:
     parser.add_argument("--pairs", default=",".join(PAIRS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--minutes", type=float, help="training time of each fit, at most")
     parser.add_argument("--data", help="default: amazon-beauty in $RECSMITH_DATA")
     parser.add_argument("--encoder", default="auto")
     arguments = parser.parse_args()
     data = read_data(arguments.data or str(Path(os.environ["RECSMITH_DATA"]) / "amazon-beauty"), None)
-    shared = {"training": {"epochs": arguments.epochs}, "encoder": {"name": arguments.encoder}}
+    shared = {"training": {"epochs": arguments.epochs, "minutes": arguments.minutes}, "encoder": {"name": arguments.encoder}}
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     for name in arguments.pairs.split(","):
         with_texts = [measured(name, data, seed, shared, {}) for seed in seeds]
