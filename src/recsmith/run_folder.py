@@ -32,7 +32,7 @@ from torch import Tensor
 from recsmith.artifacts import FolderKind, open_folder, read_json, write_folder, write_json
 from recsmith.card import markdown
 from recsmith.curve import draw_curve
-from recsmith.data import Catalogue, Histories, ItemCodes, Log, Vocabulary, fingerprint
+from recsmith.data import Catalogue, Histories, ItemCodes, Log, Vocabulary, codes_fingerprint, fingerprint
 from recsmith.errors import ArtifactError
 from recsmith.recipe import Recipe
 
@@ -89,17 +89,17 @@ def read_run(folder: Path, *, weights: bool = True) -> RunState:
     """Raises `ArtifactError` when the folder is missing, damaged or from a version that cannot be read; `weights=False` leaves them out."""
     folder = open_folder(folder, RUN)
     try:
-        log = _read_log(folder)
+        log, card = _read_log(folder), _read_card(folder)
         return RunState(
             recipe=Recipe.build(read_json(folder / "config.json")),
             weights=load_file(folder / "model.safetensors") if weights else {},
             log=log,
             popularity=pl.read_parquet(folder / "popularity.parquet")["events"].to_numpy(writable=True),
             catalogue=_read_catalogue(folder),
-            codes=_read_codes(folder, log.items),
+            codes=_read_codes(folder, log.items, card),
             tokenizer=_read_tokenizer(folder),
             vectors=_read_vectors(folder) if weights else None,
-            card=_read_card(folder),
+            card=card,
             earlier_codes=folder / TOKEN_VERSIONS if (folder / TOKEN_VERSIONS).is_dir() else None,
         )
     except (SafetensorError, pl.exceptions.PolarsError, OSError) as error:
@@ -135,8 +135,8 @@ def _write_codes(folder: Path, codes: ItemCodes, items: Vocabulary) -> None:
     write_json(folder / "item_codes.json", {"sizes": list(codes.sizes), "items": fingerprint(items.ids), **words})
 
 
-def _read_codes(folder: Path, items: Vocabulary) -> ItemCodes | None:
-    """The codes; refused when they are those of other items (runs of older versions do not say whose they are)."""
+def _read_codes(folder: Path, items: Vocabulary, card: Mapping[str, Any]) -> ItemCodes | None:
+    """The codes; refused when they are those of other items, or others than the model learned (older versions do not say)."""
     if not (folder / "item_codes.parquet").exists():
         return None
     facts, found = read_json(folder / "item_codes.json"), fingerprint(items.ids)
@@ -146,7 +146,14 @@ def _read_codes(folder: Path, items: Vocabulary) -> ItemCodes | None:
             f"codes and items of `{folder}` are out of step: the codes are those of {len(table)} items with hash {facts.get('items')}, "
             f"the run's {len(items)} items have hash {found}; copy the run again, or fit again"
         )
-    return ItemCodes(table, tuple(facts["sizes"]), tuple(facts.get("words", ())))
+    codes = ItemCodes(table, tuple(facts["sizes"]), tuple(facts.get("words", ())))
+    learned, own = card.get("tokens", {}).get("hash"), codes_fingerprint(codes)
+    if learned not in (None, own):
+        raise ArtifactError(
+            f"model and codes of `{folder}` are out of step: the model learned codes with hash {learned}, the run's codes have hash {own}; "
+            "copy the run again, or fit again"
+        )
+    return codes
 
 
 def _read_catalogue(folder: Path) -> Catalogue | None:

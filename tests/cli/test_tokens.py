@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,9 @@ from tests.cli.conftest import COLUMNS
 from recsmith import load
 from recsmith.artifacts import update_file
 from recsmith.cli.program import execute
+from recsmith.data import Catalogue
 from recsmith.run_folder import RUN, read_run, write_run
+from recsmith.tokens import assign_tokens
 
 SMALL = {
     "training.epochs": 1,
@@ -131,6 +134,52 @@ def test_codes_of_other_items_are_refused_with_both_hashes(cli, tiger_run: Path,
     assert "0123456789abcdef" in error
     assert facts["items"] in error
     assert "out of step" in cli("recommend", other, "--history", "s1").error
+
+
+def test_codes_that_the_model_did_not_learn_are_refused_with_both_hashes(cli, tiger_run: Path, tmp_path: Path) -> None:
+    state = read_run(tiger_run)
+    assert state.codes is not None
+    other = write_run(tmp_path / "other", replace(state, codes=replace(state.codes, table=state.codes.table[::-1].copy())))
+    error = cli("recommend", other, "--history", "s1").error
+    assert "model and codes" in error
+    assert state.card["tokens"]["hash"] in error
+    assert len(re.findall(r"hash [0-9a-f]{16}", error)) == 2
+
+
+def test_new_items_are_told_by_the_template_of_the_fit(shop: Path, tmp_path: Path) -> None:
+    run = fit_tiger(shop, tmp_path / "told", text="'{colour}'")
+    state = read_run(run)
+    assert state.card["encoder"]["text"] == "{colour}"
+    titles = pl.DataFrame({"item_id": ["n1", "n2"], "title": ["Chapter 3", "Chapter 4"], "colour": ["red", "red"]})
+    assigned, _ = assign_tokens(state, Catalogue(titles))
+    assert assigned.row(0)[1:3] == assigned.row(1)[1:3]  # only the colour was read
+
+
+@pytest.fixture(scope="module")
+def titles_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose tokenizer reads titles itself, without an encoder."""
+    pytest.importorskip("transformers")
+    out = tmp_path_factory.mktemp("tokens") / "titles"
+    words = ["fit", "indexing-title", "--data", str(shop), "--columns", COLUMNS, "--out", str(out), "--set", "training.epochs=1"]
+    assert execute(words) == 0
+    return out
+
+
+def test_a_tokenizer_that_reads_texts_itself_keeps_to_them(cli, titles_run: Path, new_items: Path, tmp_path: Path) -> None:
+    state = read_run(titles_run)
+    assert state.card["tokenizer"]["text"] == "{title}"
+    answer = cli("tokens", "assign", titles_run, "--items", new_items, "--out", tmp_path / "codes.csv", "--json")
+    assert answer.json["new"] == 3
+    drift = cli("tokens", "drift", titles_run, "--items", new_items, "--json").json
+    assert drift["items"]["new"] == 3
+    assert drift["items"]["changed"] == 0
+    assert "made no vectors of item texts" in cli("tokens", "migrate", titles_run, "--items", new_items).error
+    assert state.catalogue is not None
+    state.catalogue.frame[0, "title"] = "Another chapter"
+    changed = write_run(tmp_path / "changed", state)
+    error = cli("tokens", "assign", changed, "--items", new_items, "--out", tmp_path / "codes.csv").error
+    assert "catalogue and codes are out of step" in error
+    assert state.card["tokenizer"]["texts"] in error
 
 
 def test_diff(cli, tiger_run: Path, shop: Path, tmp_path: Path) -> None:

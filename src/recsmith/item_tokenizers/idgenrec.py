@@ -14,7 +14,7 @@ from torch.nn import functional
 from recsmith.data import Histories, ItemCodes
 from recsmith.errors import ArtifactError, ConfigError
 from recsmith.item_tokenizers.plain import ObservingTokenizer, PlainConfig
-from recsmith.item_tokenizers.spelled import END, Row, SpelledTokenizer, item_texts
+from recsmith.item_tokenizers.spelled import END, Row, SpelledTokenizer
 from recsmith.language.untrusted import plain_line
 from recsmith.protocols import Progress
 from recsmith.tuning_language.id_writer import IdWriter
@@ -189,9 +189,9 @@ class IdGenRecCodes(SpelledTokenizer, ObservingTokenizer):
         return tuple(token + 1 - sum(one < token for one in left_out) for token in tokens)
 
     def _texts(self, items: int) -> list[str]:
-        ids, catalogue = self._items(items)
+        _, catalogue = self._items(items)
         template = self.config.text or (None if catalogue is None else catalogue.default_template())
-        return [plain_line(text) for text in item_texts(ids, catalogue, template, what="ids in words")]
+        return [plain_line(text) for text in self._item_texts(items, template, what="ids in words")]
 
     def _id_writer(self, texts: Sequence[str]) -> IdWriter:
         return IdWriter(self._writer, texts, longest=self.config.longest, longest_text=self.config.longest_text)

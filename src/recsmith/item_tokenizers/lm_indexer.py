@@ -177,8 +177,7 @@ class LmIndexer(PlainTokenizer):
         if len(ids) != items:
             raise UserError(f"{items} rows of vectors for {len(ids)} bound items; bind the items that the rows belong to")
         title = catalogue.title_column
-        template = self.config.text or (f"{{{title}}}" if title is not None else None)
-        return catalogue.texts(ids, template=template)
+        return self._told(ids, catalogue, self.config.text or (f"{{{title}}}" if title is not None else catalogue.default_template()))
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens of all texts `[token]` and their offsets `[text + 1]`; a text without words is the end mark."""

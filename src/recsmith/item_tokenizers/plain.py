@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from recsmith.config import Config
-from recsmith.data import Catalogue, Histories, ItemCodes
+from recsmith.data import Catalogue, Histories, ItemCodes, fingerprint
 from recsmith.errors import ArtifactError, UserError
 from recsmith.item_tokenizers.collisions import with_collision_level
 from recsmith.item_tokenizers.figures import code_figures
@@ -38,6 +38,7 @@ class PlainTokenizer(ABC):
         self._bound: tuple[pl.Series, Catalogue | None] | None = None
         self._sizes: tuple[int, ...] = ()
         self._figures: dict[str, Any] = {}
+        self._text: dict[str, str] = {}
 
     @abstractmethod
     def _index(self, items: int, *, seed: int) -> tuple[np.ndarray, Sequence[int]]:
@@ -60,10 +61,11 @@ class PlainTokenizer(ABC):
 
     def fit(self, vectors: np.ndarray, *, seed: int, progress: Progress | None = None) -> ItemCodes:
         """Codes of as many items as `vectors` has rows, all distinct."""
+        self._text = {}
         prefixes, sizes = self._index(len(vectors), seed=seed)
         codes = with_collision_level(prefixes, sizes)
         self._sizes = codes.sizes
-        self._figures = {"tokenizer": type(self).__name__, **code_figures(codes), "seed": seed}
+        self._figures = {"tokenizer": type(self).__name__, **code_figures(codes), "seed": seed, **self._text}
         return codes
 
     def assign(self, vectors: np.ndarray, *, taken: ItemCodes) -> ItemCodes:
@@ -80,19 +82,27 @@ class PlainTokenizer(ABC):
     def state(self) -> dict[str, np.ndarray]:
         """Sizes, figures, and what new items need (JSON, as bytes)."""
         self._require_fitted()
-        return {"content": json_bytes({"sizes": self._sizes, "figures": self._figures, "learned": self._learned()})}
+        content = {"sizes": self._sizes, "figures": self._figures, "learned": self._learned(), "text": self._text}
+        return {"content": json_bytes(content)}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what `state` gave. Raises `ArtifactError` when it is missing."""
         if "content" not in state:
             raise ArtifactError("the tokenizer's state lacks `content`; fit it again")
         content = json_value(state["content"])
-        self._sizes, self._figures = tuple(content["sizes"]), content["figures"]
+        self._sizes, self._figures, self._text = tuple(content["sizes"]), content["figures"], content.get("text", {})
         self._restore(content["learned"])
 
     def figures(self) -> dict[str, Any]:
         """Figures of the last fit: those of `code_figures`."""
         return dict(self._figures)
+
+    def _told(self, item_ids: pl.Series, catalogue: Catalogue, template: str) -> list[str]:
+        """Texts of items by `template`, which is kept: items that come later are told by the template of the fit, whatever their catalogue
+        has. The template and the hash of the texts of the fit stand in the figures."""
+        texts = catalogue.texts(item_ids, template=self._text.get("text", template))
+        self._text = self._text or {"text": template, "texts": fingerprint(texts)}
+        return texts
 
     def _require_fitted(self) -> None:
         if not self._sizes:

@@ -74,6 +74,16 @@ class SpelledTokenizer(PlainTokenizer):
         rows = told_apart(written, longest=self._levels - 1, number=self._number, taken=used)
         return ItemCodes(np.column_stack([self._filled(rows), np.zeros(len(rows), dtype=np.int64)]), taken.sizes, taken.words)
 
+    def _item_texts(self, count: int, template: str | None, *, what: str) -> list[str]:
+        """A text of each bound item, by default its title; the raw id where there are no words. Raises `DataError` without titles."""
+        ids, catalogue = self._items(count)
+        if catalogue is None or (template is None and catalogue.title_column is None):
+            raise DataError(
+                f"{what} are made of item titles, and there are none; give a folder with an items file that has a column `title`"
+            )
+        texts = self._told(ids, catalogue, template or f"{{{catalogue.title_column}}}")
+        return [text or f"item {item}" for text, item in zip(texts, ids, strict=True)]
+
     def _filled(self, rows: Sequence[Row]) -> np.ndarray:
         table = np.full((len(rows), self._levels), END, dtype=np.int64)
         for place, row in enumerate(rows):
@@ -112,11 +122,3 @@ def told_apart(written: Sequence[Row], *, longest: int, number: Callable[[int], 
         used.add(own)
         found.append(own)
     return found
-
-
-def item_texts(item_ids: pl.Series, catalogue: Catalogue | None, template: str | None, *, what: str) -> list[str]:
-    """A text of each item, by default its title; the raw id where there are no words. Raises `DataError` without titles."""
-    if catalogue is None or (template is None and catalogue.title_column is None):
-        raise DataError(f"{what} are made of item titles, and there are none; give a folder with an items file that has a column `title`")
-    texts = catalogue.texts(item_ids, template=template or f"{{{catalogue.title_column}}}")
-    return [text or f"item {item}" for text, item in zip(texts, item_ids, strict=True)]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from recsmith.item_tokenizers.plain import PlainConfig
-from recsmith.item_tokenizers.spelled import Row, SpelledTokenizer, item_texts
+from recsmith.item_tokenizers.spelled import Row, SpelledTokenizer
 from recsmith.tuning_language.pieces import Pieces
 
 
@@ -45,7 +45,7 @@ class TitleCodes(SpelledTokenizer):
         return self._pieces.codes(str(number))
 
     def _titles(self, items: int) -> list[str]:
-        return item_texts(*self._items(items), None, what="title ids")
+        return self._item_texts(items, None, what="title ids")
 
     def _learned(self) -> dict[str, Any]:
         return {**super()._learned(), "pieces": self._pieces.stored}

@@ -11,7 +11,7 @@ from recsmith.data import Catalogue, ItemCodes
 from recsmith.item_tokenizers.collisions import prefix_groups
 from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Progress
 from recsmith.run_folder import RunState
-from recsmith.tokens.reading import codes_of, collisions, encode_as_recorded, items_like, tokenizer_of
+from recsmith.tokens.reading import codes_of, collisions, encode_as_recorded, items_like, recorded_texts, texts_in_step, tokenizer_of
 
 
 def assign_tokens(state: RunState, items: Catalogue, *, progress: Progress | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -48,14 +48,16 @@ def assign_tokens(state: RunState, items: Catalogue, *, progress: Progress | Non
 
 def _vectors_for(state: RunState, tokenizer: ItemTokenizer, items: Catalogue, new: pl.Series, progress: Progress | None) -> np.ndarray:
     if isinstance(tokenizer, BoundItemTokenizer):
+        if recorded_texts(state) is not None:
+            texts_in_step(state)
         tokenizer.bind(new, items)
         return np.empty((len(new), 0), dtype=np.float32)
     return encode_as_recorded(state, items, new, progress=progress)
 
 
 def _without_text(state: RunState, items: Catalogue, new: pl.Series) -> int:
-    recorded = state.card.get("encoder")
-    if recorded is None or "text" not in recorded:
+    recorded = recorded_texts(state)
+    if recorded is None:
         return 0
     return sum(not text for text in items.texts(new, template=recorded["text"]))
 

@@ -11,7 +11,7 @@ from recsmith.data import Catalogue, ItemCodes
 from recsmith.item_tokenizers.migration import RenumberableTokenizer
 from recsmith.protocols import BoundItemTokenizer, ItemTokenizer, Progress
 from recsmith.run_folder import RunState
-from recsmith.tokens.reading import codes_of, collisions, encode_more, items_like, texts_in_step, tokenizer_of
+from recsmith.tokens.reading import codes_of, collisions, encode_more, items_like, recorded_texts, texts_in_step, tokenizer_of
 
 WORSE = 1.25
 """Ratio of errors from which on new codebooks are advised."""
@@ -35,7 +35,9 @@ def token_drift(state: RunState, items: Catalogue, *, progress: Progress | None 
     index = state.log.items.indices(items.frame["item_id"])
     known, new = index >= 0, items.frame["item_id"].filter(pl.Series(index < 0))
     then = texts_in_step(state)
-    template = state.card["encoder"]["text"]
+    recorded = recorded_texts(state)
+    assert recorded is not None  # texts_in_step has refused runs without texts
+    template = recorded["text"]
     now = items.texts(items.frame["item_id"], template=template)
     changed = np.array([at >= 0 and then[at] != text for at, text in zip(index.tolist(), now, strict=True)], dtype=bool)
     moved = items.frame["item_id"].filter(pl.Series(changed))

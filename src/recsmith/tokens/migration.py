@@ -18,7 +18,7 @@ from recsmith.item_tokenizers.migration import RenumberableTokenizer, Start, mig
 from recsmith.protocols import Observer, Progress
 from recsmith.run_folder import RunState
 from recsmith.seeding import derive_seed
-from recsmith.tokens.reading import LOCAL_ENCODER, codes_of, encode_as_recorded, items_like, texts_in_step, tokenizer_of
+from recsmith.tokens.reading import LOCAL_ENCODER, codes_of, encode_as_recorded, items_like, recorded_encoder, texts_in_step, tokenizer_of
 
 KEEP = 0.1
 """Share by which an item's error may grow so that it keeps its codes."""
@@ -93,7 +93,7 @@ def _merged(state: RunState, items: Catalogue) -> Catalogue:
 
 def _encoded(state: RunState, merged: Catalogue, ids: pl.Series, progress: Progress | None) -> tuple[np.ndarray, dict[str, Any]]:
     """Vectors of all items, and what the card says about their encoder. One that learns from the texts learns from the new ones."""
-    recorded = state.card["encoder"]
+    recorded = recorded_encoder(state)
     assert state.recipe.encoder is not None
     local = recorded["name"].startswith(LOCAL_ENCODER)
     texts = merged.texts(ids, template=recorded["text"])

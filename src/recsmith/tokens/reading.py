@@ -42,13 +42,22 @@ def tokenizer_of(state: RunState) -> ItemTokenizer:
     return tokenizer
 
 
+def recorded_texts(state: RunState) -> dict[str, Any] | None:
+    """What the card says about the texts that the codes were made from: their template (`text`) and hash (`texts`); None without texts."""
+    for part in ("encoder", "tokenizer"):
+        recorded: dict[str, Any] = state.card.get(part) or {}
+        if "text" in recorded:
+            return recorded
+    return None
+
+
 def texts_in_step(state: RunState) -> list[str]:
     """The texts of the run's items as they were when the codes were made, in the order of the items.
 
     Raises `ArtifactError` with both hashes when the run's catalogue says something else now, `UserError` when no texts were encoded.
     """
-    recorded = state.card.get("encoder")
-    if state.recipe.encoder is None or recorded is None or "text" not in recorded or state.catalogue is None:
+    recorded = recorded_texts(state)
+    if recorded is None or state.catalogue is None:
         raise UserError(f"recipe `{state.recipe.name}` encoded no item texts; codes for new items need a run whose codes come from texts")
     texts = state.catalogue.texts(state.log.items.ids, template=recorded["text"])
     found = fingerprint(texts)
@@ -61,6 +70,17 @@ def texts_in_step(state: RunState) -> list[str]:
     return texts
 
 
+def recorded_encoder(state: RunState) -> dict[str, Any]:
+    """What the card says about the encoder. Raises `UserError` when no vectors were made of the items' texts."""
+    recorded: dict[str, Any] | None = state.card.get("encoder")
+    if state.recipe.encoder is None or recorded is None or "text" not in recorded:
+        raise UserError(
+            f"recipe `{state.recipe.name}` made no vectors of item texts, so there is nothing to measure them by; "
+            "give a run whose codes come from vectors, such as `tiger`"
+        )
+    return recorded
+
+
 def encode_as_recorded(state: RunState, catalogue: Catalogue, item_ids: pl.Series, *, progress: Progress | None = None) -> np.ndarray:
     """Vectors `[item, dim]` of items of any `catalogue`, by the template and encoder that the run recorded.
 
@@ -69,8 +89,8 @@ def encode_as_recorded(state: RunState, catalogue: Catalogue, item_ids: pl.Serie
     recorded = state.card.get("encoder") or {"name": ""}
     if recorded["name"].startswith(GIVEN_ENCODER):
         return given_vectors(recorded["name"].removeprefix(GIVEN_ENCODER), item_ids)
-    known = texts_in_step(state)
-    return _encoded(state, catalogue.texts(item_ids, template=recorded["text"]), known, progress)
+    template, known = recorded_encoder(state)["text"], texts_in_step(state)
+    return _encoded(state, catalogue.texts(item_ids, template=template), known, progress)
 
 
 def encode_more(state: RunState, texts: list[str], *, progress: Progress | None = None) -> np.ndarray:
@@ -80,7 +100,7 @@ def encode_more(state: RunState, texts: list[str], *, progress: Progress | None 
 
 
 def _encoded(state: RunState, texts: list[str], known: list[str], progress: Progress | None) -> np.ndarray:
-    recorded = state.card["encoder"]
+    recorded = recorded_encoder(state)
     assert state.recipe.encoder is not None
     local = recorded["name"].startswith(LOCAL_ENCODER)
     config = state.recipe.encoder.override(name="tfidf") if local else state.recipe.encoder
