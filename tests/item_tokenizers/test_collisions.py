@@ -65,3 +65,9 @@ def test_figures_of_a_known_table() -> None:
     assert figures["usage"] == [0.5, 1.0]
     assert figures["entropy_bits"] == pytest.approx([1.0, 0.8112781])
     assert figures["perplexity"][0] == pytest.approx(2)
+
+
+def test_a_level_whose_codes_are_hardly_used_has_collapsed() -> None:
+    table = np.stack([np.arange(200) % 100, (np.arange(200) == 0).astype(np.int64), np.zeros(200, dtype=np.int64)], axis=1)
+    assert code_figures(ItemCodes(table, (100, 100, 4)))["collapsed_levels"] == [1]
+    assert code_figures(ItemCodes(table, (100, 2, 4)))["collapsed_levels"] == []  # two codes can be no more than two

@@ -9,6 +9,7 @@ import pytest
 
 from recsmith.data import ItemCodes
 from recsmith.errors import DataError
+from recsmith.item_tokenizers.figures import code_figures
 from recsmith.protocols import ItemTokenizer
 
 _CLUSTERS = 8
@@ -129,6 +130,10 @@ class ItemTokenizerTests:
         near = clusters[:, None] == clusters[None, :]
         others = ~np.eye(len(codes), dtype=bool)
         assert equal[near & others].mean() > 2 * equal[~near].mean()
+
+    def test_no_level_collapses(self) -> None:
+        _, codes = self.fitted()
+        assert code_figures(codes)["collapsed_levels"] == []
 
     def test_first_code_recovers_planted_clusters(self) -> None:
         vectors, clusters = planted_vectors()

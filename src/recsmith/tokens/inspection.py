@@ -9,10 +9,12 @@ import polars as pl
 
 from recsmith.data import item_categories, split_log
 from recsmith.errors import RecsmithError
-from recsmith.item_tokenizers import tokenizer_card
+from recsmith.item_tokenizers import code_figures, tokenizer_card
 from recsmith.protocols import Progress
 from recsmith.run_folder import RunState
 from recsmith.tokens.reading import codes_of, encode_as_recorded
+
+_COLLAPSE = "hardly any of its codes is in effective use; fit again with another seed, a smaller `tokenizer.size` or fewer levels"
 
 
 def inspect_tokens(state: RunState, *, branches: int = 6, progress: Progress | None = None) -> dict[str, Any]:
@@ -34,6 +36,7 @@ def inspect_tokens(state: RunState, *, branches: int = 6, progress: Progress | N
             vectors = encode_as_recorded(state, state.catalogue, state.log.items.ids, progress=progress)
         except RecsmithError as error:
             notes.append(f"no neighbour overlap: {error}")
+    notes += [f"level {level} has collapsed: {_COLLAPSE}" for level in code_figures(codes)["collapsed_levels"]]
     train = split_log(state.log, state.recipe.split).train
     return {
         "recipe": state.recipe.name,
