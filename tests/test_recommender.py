@@ -293,6 +293,7 @@ def test_every_recipe_is_tried_here() -> None:
     variants |= {"llmtime", "next-poi", "rella-zero-shot", "bookgpt", "five-task-prompts", "memory-retrieval"}
     # want scenarios, cold items, categories: tests/language, tests/models
     variants |= {"llm4msr", "cold-item-augmenter", "hamur", "domain-lora", "uni-ctr"}
+    variants |= {"reviewed-items", "multi-aspect-retrieval"}  # want reviews: tests/models
     variants.add("genrec")  # bigrec without popularity
     variants |= {"llms-rec", "autorec", "hstu-actions", "rating-means"}  # need ratings: below
     assert set(QUICK) | variants == set(recipe_names())
@@ -318,7 +319,8 @@ def test_a_rating_model_wants_ratings(data: Dataset) -> None:
 
 def test_users_histories_and_the_unknown(fitted: Recommender) -> None:
     table = fitted.recommend(users=[0, "1", 999], k=3)
-    assert table.columns == ["user_id", "item_id", "score", "rank"]
+    speaks = [] if fitted.spoken_by is None else ["backend"]
+    assert table.columns == ["user_id", "item_id", "score", "rank", *speaks]
     assert table["rank"].to_list() == [1, 2, 3] * 3
     assert not set(table.filter(pl.col("user_id") == 0)["item_id"]) & set(fitted.history(0))
     other = fitted.recommend(histories=[[0, 10, 12345], [], [777]], k=3)

@@ -111,7 +111,7 @@ def markdown(card: dict[str, Any]) -> str:
         *_metric_table(card),
         *_checks(card),
     ]
-    for heading in ("decoding", "cost", "training", "augmentation", "encoder", "tokenizer", "search"):
+    for heading in ("language", "decoding", "cost", "training", "augmentation", "encoder", "tokenizer", "search"):
         if card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", *_facts(card[heading])]
     if card.get("deviations"):

@@ -24,10 +24,11 @@ from recsmith.data import (
     join_histories,
     popularity,
 )
-from recsmith.errors import TrainingInterruptedError
-from recsmith.evaluation import evaluate_answer
+from recsmith.errors import ConfigError, TrainingInterruptedError
+from recsmith.evaluation import Evaluation, evaluate_answer
 from recsmith.item_tokenizers import tokenizer_card
 from recsmith.measurement import account
+from recsmith.nn.quantised_linear import weight_count
 from recsmith.preparing import Prepared, prepare
 from recsmith.protocols import FactReader, Observer, PeopleReader, Progress, ReviewReader, TextReader
 from recsmith.recipe import Recipe, load_recipe
@@ -92,8 +93,17 @@ def measure(recommender: Recommender, *, progress: Progress | None = None) -> No
         card["seconds"][f"evaluate {split}"] = evaluation.seconds
     card["reported"] = compare_with_reported(recommender.recipe, card["data"]["name"], card["metrics"])
     if isinstance(recommender.model, TextReader):
-        card["language"] = recommender.model.figures()
+        card["language"] = recommender.model.figures() | _invalid_share(evaluation, repeats=recommender.recipe.split.repeats_items)
     card |= account(recommender)
+
+
+def _invalid_share(evaluation: Evaluation, *, repeats: bool) -> dict[str, float]:
+    """Share of the items in the lists of the test that no list may hold: those of the person's history, unless the task repeats items.
+
+    An item outside of the catalogue ends the evaluation with an error. Nothing where no lists were measured.
+    """
+    seen = evaluation.figures.get("already_seen", np.nan)
+    return {} if np.isnan(seen) else {"invalid after grounding": 0.0 if repeats else seen}
 
 
 def update(recommender: Recommender, data: Dataset, *, settings: Settings | None = None, progress: Progress | None = None) -> Recommender:
@@ -146,20 +156,8 @@ def train_prepared(
     message: Message | None = None,
 ) -> tuple[torch.nn.Module, TrainingResult | None]:
     """The trained generator, and how gradient training went (None for closed-form models)."""
-    torch.manual_seed(derive_seed(seed, "weights"))
-    model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes, vectors=prepared.vectors)
-    if isinstance(model, TextReader) and prepared.texts is not None:
-        model.read(prepared.texts)
-    if isinstance(model, FactReader) and prepared.item_facts is not None:
-        model.read_facts(prepared.item_facts)
-    if isinstance(model, ReviewReader) and prepared.reviews is not None:
-        model.read_reviews(prepared.reviews)
-    if isinstance(model, PeopleReader) and prepared.people is not None:
-        model.read_people(prepared.people)
-    start_model(model, recipe, prepared.vectors, facts=prepared.account.facts, seed=seed)
+    model: Any = read_in(recipe, prepared, seed=seed)
     lessons, enters = prepared.lessons()
-    if isinstance(model, Observer):
-        model.observe(lessons)
     learner = learner_of(model, recipe.negatives, items=len(prepared.log.items))
     if _closed_form(model):
         model.solve(lessons)
@@ -178,6 +176,24 @@ def train_prepared(
         seed=seed,
     )
     return model.eval(), result
+
+
+def read_in(recipe: Recipe, prepared: Prepared, *, seed: int) -> torch.nn.Module:
+    """The generator before any training: made with random weights drawn from `seed`, and given all that it reads."""
+    torch.manual_seed(derive_seed(seed, "weights"))
+    model: Any = build_model(recipe, items=len(prepared.log.items), codes=prepared.codes, vectors=prepared.vectors)
+    if isinstance(model, TextReader) and prepared.texts is not None:
+        model.read(prepared.texts)
+    if isinstance(model, FactReader) and prepared.item_facts is not None:
+        model.read_facts(prepared.item_facts)
+    if isinstance(model, ReviewReader) and prepared.reviews is not None:
+        model.read_reviews(prepared.reviews)
+    if isinstance(model, PeopleReader) and prepared.people is not None:
+        model.read_people(prepared.people)
+    start_model(model, recipe, prepared.vectors, facts=prepared.account.facts, seed=seed)
+    if isinstance(model, Observer):
+        model.observe(prepared.lessons()[0])
+    return model
 
 
 def _fit_prepared(
@@ -221,7 +237,7 @@ def build_recommender(
     card = new_card(recipe, data=prepared.account.facts["data"], seed=seed, command=command)
     card.update({key: value for key, value in prepared.account.facts.items() if key != "data"})
     card["seconds"] = dict(prepared.account.seconds)
-    card["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    card["parameters"] = weight_count(model)
     card["deviations"] = deviations(type(model))
     card["interrupted"] = result is not None and result.interrupted
     if prepared.codes is not None:
@@ -271,10 +287,15 @@ def _raise_interrupted(out: Path | None) -> None:
 
 
 def resolve_recipe(recipe: str | Recipe, settings: Settings | None) -> Recipe:
-    """A recipe by name, path or value, with `settings` changed."""
+    """A recipe by name, path or value, with `settings` changed. Raises `ConfigError` for a dry run, which has no answers to learn from."""
     if isinstance(settings, list | tuple):
         settings = parse_assignments(settings)
     known = recipe.with_settings(settings or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, settings=settings)
+    if known.dry_run:
+        raise ConfigError(
+            f"`{known.name}` has a `backend.dry_run`, so its language model answers nothing and nothing can be fitted or measured; what it "
+            "would cost say `recsmith run` and `recsmith.rehearsal.rehearse`; leave the setting out to ask"
+        )
     return rating.watching(known)
 
 

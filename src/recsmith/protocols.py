@@ -104,6 +104,18 @@ class ScoreModel(Protocol):
 
 
 @runtime_checkable
+class PartScorer(Protocol):
+    """A `ScoreModel` whose `score` may leave items at -inf because it did not look at them.
+
+    `recsmith.decoding.best_items` asks for the rest where a list would stay short.
+    """
+
+    def score_all(self, batch: HistoryBatch) -> Tensor:
+        """Finite scores of the whole catalogue, `[batch, item]`; where `score` gives one, the same."""
+        ...
+
+
+@runtime_checkable
 class InnerProductModel(Protocol):
     """A `ScoreModel` whose scores are inner products, so that the best items can be found without all scores.
 

@@ -111,6 +111,11 @@ class Recipe(Config):
                 values[part] = {"name": values[part]["name"], **values[part]["settings"]}
         return values
 
+    @property
+    def dry_run(self) -> bool:
+        """Whether a language model that it names is to count what it would cost, and to answer nothing."""
+        return _dry(self.table())
+
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """A copy with nested settings changed, as `--set` gives them."""
         return Recipe.build(merge(self.table(), settings)) if settings else self
@@ -123,6 +128,10 @@ def _part(section: Mapping[str, Any], registry: Any, where: str) -> dict[str, An
     name = section.pop("name")
     config = registry.get(name).Config.parse(section, where=where)
     return {"name": name, "settings": config.model_dump(mode="json")}
+
+
+def _dry(values: Any) -> bool:
+    return isinstance(values, dict) and (values.get("dry_run") is True or any(map(_dry, values.values())))
 
 
 def load_recipe(name_or_path: str | Path, *, settings: Mapping[str, Any] | None = None) -> Recipe:

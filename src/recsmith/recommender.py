@@ -40,6 +40,7 @@ from recsmith.decoding import (
     Selection,
     Tried,
     beam_search,
+    best_items,
     fastest,
     fill_slates,
     list_log_likelihood,
@@ -50,7 +51,7 @@ from recsmith.decoding.cold_start import search_with_cold_items
 from recsmith.errors import ArtifactError, DataError, UserError
 from recsmith.evaluation import Evaluation, describe_protocol, evaluate_answer, leak_checks
 from recsmith.evidence import Evidence, Judge, find_evidence
-from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists, SlateModel
+from recsmith.protocols import HistoryBatch, ItemTokenizer, Limits, Progress, RankedLists, SlateModel, TextReader
 from recsmith.questions import allowed_items, rules_of_rows, who
 from recsmith.recipe import Recipe
 from recsmith.run_folder import RunState, read_run, write_run
@@ -104,6 +105,11 @@ class Recommender:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
+    @property
+    def spoken_by(self) -> str | None:
+        """The language model, or what answers in its place, that has a part in the lists so far; None where none has."""
+        return self.model.figures().get("backend") if isinstance(self.model, TextReader) else None
+
     # ---- answers ----
 
     def recommend(
@@ -120,7 +126,8 @@ class Recommender:
     ) -> pl.DataFrame:
         """Top-k for known or unknown `users` ("all" = everybody in the log), or for `histories` of raw item ids, oldest first.
 
-        Returns `user_id, item_id, score, rank` (rank from 1). For a list of histories `user_id` is the position in the list, for a
+        Returns `user_id, item_id, score, rank` (rank from 1), and where a language model speaks `backend`: which one, null for people
+        about whom nothing is known. For a list of histories `user_id` is the position in the list, for a
         mapping its key. `allow` and `deny` restrict the answer during the search; items already in the history are left out unless
         `include_seen` (None: unless the run's split is of a task that repeats items, as `next-basket` is). `rules` are those of
         `recsmith.decoding`, for everybody; or, made by `bind_rules`, one for everybody or one for each row. `selection` (`Sampled`,
@@ -132,7 +139,7 @@ class Recommender:
         bound = rules_of_rows(rules, len(rows), self.item_table)
         allowed = allowed_items(self.log, allow, deny)
         lists = self._answer(rows, known, k, allowed=allowed, include_seen=self._repeats(include_seen), rules=bound, selection=selection)
-        return self._table(names, lists)
+        return self._signed(self._table(names, lists), lists, rows)
 
     def recommend_slate(
         self,
@@ -149,11 +156,12 @@ class Recommender:
     ) -> pl.DataFrame:
         """A slate of `size` items for each: a page, a basket, a bundle. For whom, and under which limits: as `recommend`.
 
-        Returns `user_id, slot, item_id, score, log_likelihood` (slot from 1). A `SlateModel` fills slot after slot; `score` is then the
-        log-probability of the item given those before it, and `log_likelihood` that of the slate (of drawing it, with
-        `selection=Sampled(seed=…)`, where another seed gives another slate). Any other model answers with its top list under the same
-        rules and with its own scores; `log_likelihood` is null there, unless the list was drawn. It is null, too, for people about whom
-        nothing is known: they get what is popular. `wanted` asks models that learned from responses for a better (1) or worse (0) one.
+        Returns `user_id, slot, item_id, score, log_likelihood` (slot from 1), and `backend` as `recommend`. A `SlateModel` fills slot
+        after slot; `score` is then the log-probability of the item given those before it, and `log_likelihood` that of the slate (of
+        drawing it, with `selection=Sampled(seed=…)`, where another seed gives another slate). Any other model answers with its top list
+        under the same rules and with its own scores; `log_likelihood` is null there, unless the list was drawn. It is null, too, for
+        people about whom nothing is known: they get what is popular. `wanted` asks models that learned from responses for a better (1) or
+        worse (0) one.
         Raises `UserError` for a size outside 1 … catalogue size, and for what the model cannot do.
         """
         names, rows, known = who(self.log, users, histories)
@@ -169,7 +177,7 @@ class Recommender:
             selection=selection,
             generate=self._filler(wanted),
         )
-        return self._slate_table(names, lists, self._likelihood(lists, rows, selection))
+        return self._signed(self._slate_table(names, lists, self._likelihood(lists, rows, selection)), lists, rows)
 
     def explain(self, item: RawId, *, user: RawId | None = None, history: Iterable[RawId] | None = None, last: int = 50) -> Evidence:
         """Which events of a known `user`, or of a `history` of raw item ids, carry an item, and by which codes it is generated.
@@ -286,8 +294,8 @@ class Recommender:
             earlier_codes=self.earlier_codes,
         )
 
-    def accelerated(self, *, k: int = 10, rows: int = 32, least_overlap: float = 0.99) -> tuple[Recommender, dict[str, Tried]]:
-        """The same system with the weights that answer fastest on this machine, and what was measured of each (`decoding.fastest`).
+    def accelerated(self, *, k: int = 10, rows: int = 32, least_overlap: float = 0.99) -> tuple[Recommender, str, dict[str, Tried]]:
+        """The same system with the weights that answer fastest on this machine, their name, and what was measured of each (`fastest`).
 
         Measured on `rows` people of the log. Lists may differ from those of the trained weights in up to 1 - `least_overlap` of
         their items.
@@ -298,8 +306,8 @@ class Recommender:
         def answer(model: torch.nn.Module) -> RankedLists:
             return replace(self, model=model)._answer(some, people, min(k, self.items))
 
-        model, _, tried = fastest(self.model, answer, least_overlap=least_overlap)
-        return replace(self, model=model), tried
+        model, name, tried = fastest(self.model, answer, least_overlap=least_overlap)
+        return replace(self, model=model), name, tried
 
     # ---- inside ----
 
@@ -329,7 +337,7 @@ class Recommender:
             rows = histories.slice(start, start + size)
             limits = Limits(exclude=None if include_seen else rows, allowed=allowed)
             own = rules[start : start + size] if isinstance(rules, Sequence) else rules
-            ask = partial(generate or self._generate, selection=selection)
+            ask = partial(generate or self.generate, selection=selection)
             parts.append(self._answer_batch(rows, users[start : start + size], k, limits, own, ask))
         if not parts:
             return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
@@ -349,14 +357,15 @@ class Recommender:
         return lists
 
     @torch.inference_mode()
-    def _generate(self, batch: HistoryBatch, k: int, limits: Limits, rules: Rules, selection: Selection | None) -> RankedLists:
+    def generate(self, batch: HistoryBatch, k: int, limits: Limits, rules: Rules, selection: Selection | None) -> RankedLists:
+        """The model's lists, by the recipe's [decoding], for rows about which something is known: what servers answer with too."""
         model: Any = self.model
         if model.answers == "codes":
             search, beams = self._search, max(k, self.recipe.decoding.beams)
             return search(model, batch, self.trie, k, beams=beams, limits=limits, rules=rules, selection=selection or BEST)
         if selection is not None and not isinstance(selection, Sampled):
             raise UserError(f"{self.recipe.title} scores items and has no beams to keep apart; use Sampled, or rules such as AtMost")
-        return top_k(model.score(batch), k, limits=limits, rules=rules, sampled=selection)
+        return best_items(model, batch, k, limits=limits, rules=rules, sampled=selection)
 
     def _filler(self, wanted: float | None) -> Generate:
         """How slates come about: slot by slot where the model can, else as top lists."""
@@ -364,7 +373,7 @@ class Recommender:
             return partial(self._fill, wanted=wanted)
         if wanted is not None:
             raise UserError(f"{self.recipe.title} does not learn from responses, so it cannot be asked for one; leave `wanted` out")
-        return self._generate
+        return self.generate
 
     @torch.inference_mode()
     def _fill(
@@ -409,6 +418,14 @@ class Recommender:
                 "rank": position + 1,
             }
         )
+
+    def _signed(self, table: pl.DataFrame, lists: RankedLists, rows: Histories) -> pl.DataFrame:
+        """The table with who spoke, where a language model did; nobody about whom nothing is known was answered by it."""
+        backend = self.spoken_by
+        if backend is None:
+            return table
+        spoke = (rows.lengths > 0)[np.nonzero(lists.items >= 0)[0]]
+        return table.with_columns(backend=pl.Series([backend if known else None for known in spoke], dtype=pl.String))
 
     def _slate_table(self, names: list[RawId], lists: RankedLists, likelihood: np.ndarray) -> pl.DataFrame:
         table = self._table(names, lists).rename({"rank": "slot"})

@@ -100,7 +100,7 @@ def _row(
     message: Message | None,
     command: str | None,
 ) -> SetRow:
-    card = _finished(recipe, data, out, seed)
+    card = finished_card(recipe, data, out, seed)
     if card is None:
         try:
             card = fitting.run(recipe, data, out=out, seed=seed, progress=progress, message=message, command=command)
@@ -109,8 +109,8 @@ def _row(
     return SetRow(recipe.name, recipe.title, str(out), card["metrics"], card["seconds"]["fit"])
 
 
-def _finished(recipe: Recipe, data: Dataset, out: Path, seed: int) -> dict[str, Any] | None:
-    """The card of an earlier run of the same, None where there is none yet."""
+def finished_card(recipe: Recipe, data: Dataset, out: Path, seed: int) -> dict[str, Any] | None:
+    """The card of an earlier run of the same, None where there is none yet. Raises `UserError` where `out` holds another run."""
     if not out.exists():
         return None
     folder = open_folder(out, RUN)
@@ -124,4 +124,4 @@ def _finished(recipe: Recipe, data: Dataset, out: Path, seed: int) -> dict[str, 
     if not all(same.values()):
         other = " and ".join(what for what, equal in same.items() if not equal)
         raise UserError(f"`{out}` is a run with other {other}; give another --out, or delete it to run it again")
-    return card if "metrics" in card and not card["interrupted"] else None
+    return card if card.get("metrics") and not card["interrupted"] else None

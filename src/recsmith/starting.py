@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from recsmith.errors import ConfigError, UserError
+from recsmith.nn.poly_attention import LateTable
+from recsmith.nn.text_table import TextTable
 from recsmith.recipe import Recipe
 from recsmith.run_folder import RunState, read_run
 from recsmith.training import start_items
@@ -42,9 +44,15 @@ def _take_over(model: torch.nn.Module, recipe: Recipe, earlier: RunState, run: s
             f"`{run}` was fitted on vectors of the encoder `{there}` and this run has those of `{here}`: their numbers mean different "
             "things; use the same encoder for both (tfidf differs between catalogues, minilm does not)"
         )
-    own = model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if name not in _read_from_data(model)}
     taken = {name: tensor for name, tensor in earlier.weights.items() if name in own and own[name].shape == tensor.shape}
     if not taken:
         raise UserError(f"no weight of `{run}` fits this model: their sizes differ; give both runs the same settings under [model]")
     model.load_state_dict(taken, strict=False)
     return {"run": run, "weights taken": len(taken), "weights left random": sorted(set(own) - set(taken))}
+
+
+def _read_from_data(model: torch.nn.Module) -> set[str]:
+    """Names of what a model holds of its own data: the words of other items must not take their place, even where they are as many."""
+    tables = [(name, part) for name, part in model.named_modules() if isinstance(part, TextTable | LateTable)]
+    return {f"{name}.{key}" for name, part in tables for key in part.state_dict()}

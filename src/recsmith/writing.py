@@ -40,6 +40,8 @@ def item_words(recipe: Recipe, data: Dataset, log: Log) -> list[str]:
 def people_vectors(recipe: Recipe, data: Dataset, log: Log, facts: dict[str, Any]) -> np.ndarray:
     """Vectors of what is written about each person, float32 `[user, dim]`, by the recipe's encoder; zeros where there is nothing.
 
+    The encoder's prompt is that of queries, because people are what items are looked up for.
+
     Raises `ConfigError` for a recipe without an encoder.
     """
     if recipe.encoder is None or recipe.encoder.name.startswith("file:"):
@@ -47,7 +49,7 @@ def people_vectors(recipe: Recipe, data: Dataset, log: Log, facts: dict[str, Any
     texts = _people_texts(recipe, data, log)
     told = [place for place, text in enumerate(texts) if text]
     items = [] if data.catalogue is None else data.catalogue.texts(log.items.ids, template=recipe.text)
-    encoded = encode_texts([texts[place] for place in told] or [""], recipe.encoder, reference=items or None)
+    encoded = encode_texts([texts[place] for place in told] or [""], recipe.encoder, side="queries", reference=items or None)
     vectors = np.zeros((len(texts), encoded.vectors.shape[1]), dtype=np.float32)
     vectors[told] = encoded.vectors[: len(told)]
     facts["people's texts"] = {"people": len(told), "of": len(texts), "text": recipe.user_text or "what was written"}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.decoding.test_decoding_how_to import small_recommender
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def test_another_protocol(cli, runs: list[Path]) -> None:
     assert cli("evaluate", runs[1], "--protocol", "leave-one-out", "--json").json["marks"] == []
 
 
+def test_the_beam_gap_stands_beside_the_metrics(cli, tmp_path: Path) -> None:
+    run = small_recommender().save(tmp_path / "tiger")
+    result = cli("evaluate", run, "--beam-gap", "15", "--json").json
+    assert {name: result["beam_gap"][name] for name in ("cases", "k", "beams")} == {"cases": 15, "k": 10, "beams": 10}
+    assert 0 < result["beam_gap"]["metrics"]["Overlap@10"] <= 1
+    shown = cli("evaluate", run, "--beam-gap", "15").out
+    assert re.search(r"people +15\b", shown)
+    assert re.search(r"RecallGap@10 +-?\d", shown)
+    assert "beam_gap" not in cli("evaluate", run, "--json").json
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -56,6 +68,8 @@ def test_another_protocol(cli, runs: list[Path]) -> None:
         (["--protocol", "ratio:share=0.5"], "unknown setting `protocol.share`"),
         (["--protocol", "ratio:test_share"], "not of the form key=value"),
         (["--jobs", "0"], "--jobs 0 does not work"),
+        (["--beam-gap", "5"], "scores every item and has no beams that could miss one"),
+        (["--beam-gap", "5", "--protocol", "ratio"], "leave --data and --protocol out"),
         (["nowhere"], "nowhere"),
     ],
 )

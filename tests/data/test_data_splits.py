@@ -203,3 +203,31 @@ def test_logs_that_cannot_be_cut():
         dataset([1, 1, 2, 2, 3, 3]).split()
     with pytest.raises(DataError, match=r"events of one user only \(5\); at least 2 users are needed"):
         dataset([5, 5, 5]).split()
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs(), st.sampled_from(PROTOCOLS), st.integers(0, 3))
+def test_a_share_of_the_people_trains_and_the_cases_stay(data, name, seed):
+    config = SplitConfig(name=name, seed=seed, validation_share=0.2, test_share=0.2)
+    log = data.log()
+    try:
+        whole = split_log(log, config)
+    except DataError:
+        return
+    everybody = whole.train.lengths > 0
+    smaller = np.zeros(len(everybody), dtype=bool)
+    for share in (0.01, 0.5, 1.0):
+        split = split_log(log, config.override(train_share=share))
+        drawn = split.train.lengths > 0
+        assert drawn.sum() == min(everybody.sum(), max(1, round(share * everybody.sum())))
+        assert (drawn[smaller]).all()  # a smaller share is part of a larger one
+        assert np.array_equal(split.train.lengths[drawn], whole.train.lengths[drawn])
+        for part in ("validation", "test"):
+            cases, expected = getattr(split, part), getattr(whole, part)
+            assert lists(cases.histories) == lists(expected.histories)
+            assert lists(cases.targets) == lists(expected.targets)
+            known = cases.users >= 0
+            assert np.array_equal(cases.users[known], expected.users[known])
+            assert drawn[cases.users[known]].all()
+        assert (split.config.hash == config.hash) == (share == 1)
+        smaller = drawn

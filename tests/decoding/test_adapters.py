@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recsmith.data import ItemCodes
-from recsmith.decoding import CodeTrie, beam_search, score_all
+from recsmith.data import Histories, ItemCodes
+from recsmith.decoding import BoundRules, CodeTrie, CountDraft, ModelDraft, beam_search, score_all, speculative_search
 from recsmith.decoding.adapters import CausalCodes, CodeTokens, EncoderDecoderCodes, code_prompt
 from recsmith.protocols import CodeModel, HistoryBatch, Limits, RankedLists
 from recsmith.testing.decoders import DecoderConformance, DecodingCase, decoding_case
@@ -137,6 +139,59 @@ def test_several_levels_in_one_pass_are_the_levels_one_by_one():
             logits, state = case.model.step(state, level + 1, parents[level], codes[level])
             torch.testing.assert_close(together[level], logits, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(some[level], logits[[3, 1]], atol=1e-4, rtol=1e-4)
+
+
+def draft_of(kind: str, case: DecodingCase, seed: int):
+    if kind == "itself":
+        return ModelDraft(case.model)
+    if kind == "other":
+        return ModelDraft(decoding_case(seed + 1).model)
+    random = np.random.default_rng(seed)
+    log = Histories.from_rows([random.integers(0, len(case.codes), size=6).tolist() for _ in range(30)])
+    return CountDraft.learn(log, len(case.codes))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)  # passes of another shape round differently: the same ties every time
+@given(
+    seed=st.integers(0, 10_000),
+    k=st.integers(1, 8),
+    beams=st.integers(1, 10),
+    margin=st.sampled_from([1.0, 2.0, 5.0]),
+    kind=st.sampled_from(["counts", "itself", "other"]),
+    boosted=st.booleans(),
+)
+def test_speculative_lists_of_a_language_model_are_those_of_beam_search(seed, k, beams, margin, kind, boosted):
+    case = case_with("llama", seed)
+    trie = CodeTrie.build(case.codes)
+    rules = BoundRules(len(case.codes), bonus=np.linspace(0, 2, len(case.codes), dtype=np.float32)) if boosted else None
+    plain = beam_search(case.model, case.batch, trie, k, beams=beams, limits=case.limits, rules=rules)
+    passes = Passes(case.model)
+    lists, figures = speculative_search(
+        passes, case.batch, trie, k, draft=draft_of(kind, case, seed), beams=beams, margin=margin, limits=case.limits, rules=rules
+    )
+    assert lists.items.tolist() == plain.items.tolist()
+    np.testing.assert_allclose(lists.scores, plain.scores, atol=2e-4)
+    assert passes.levels == [0]  # nothing but the first level is stepped: the rest is checked in passes over several levels
+    assert passes.checked == pytest.approx(figures.passes * len(case.histories))
+    assert figures.passes <= figures.plain_passes
+
+
+class Passes:
+    """A model, and how it was asked."""
+
+    def __init__(self, model: CausalCodes) -> None:
+        self.model, self.levels, self.checked, self.rows = model, [], 0, model.rows
+
+    def prefill(self, batch: HistoryBatch):
+        return self.model.prefill(batch)
+
+    def step(self, state, level, parents, last):
+        self.levels.append(level)
+        return self.model.step(state, level, parents, last)
+
+    def steps(self, state, codes, parents):
+        self.checked += len(codes[0])
+        return self.model.steps(state, codes, parents)
 
 
 def test_mistakes_are_named():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recsmith.data import Catalogue, Histories, Vocabulary
 from recsmith.decoding import (
+    BEST,
     AgeRating,
     Allow,
     AtLeast,
@@ -22,6 +23,7 @@ from recsmith.decoding import (
     BoundRules,
     CodeTrie,
     Deny,
+    Diverse,
     Fresh,
     InStock,
     Items,
@@ -30,6 +32,7 @@ from recsmith.decoding import (
     Pin,
     PriceRange,
     Region,
+    Sampled,
     beam_search,
     bind_rules,
     must_include,
@@ -39,8 +42,8 @@ from recsmith.decoding import (
 )
 from recsmith.decoding.filling import fill_lists
 from recsmith.errors import UserError
-from recsmith.protocols import Limits
-from recsmith.testing.decoders import DecodingCase, check_lists, decoding_case
+from recsmith.protocols import Limits, RankedLists
+from recsmith.testing.decoders import DecodingCase, decoding_case
 
 ITEMS = 40
 
@@ -121,24 +124,63 @@ def test_a_full_beam_gives_what_picking_from_all_scores_gives(seed, k, distinct)
     np.testing.assert_allclose(searched.scores, ranked.scores, atol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), k=st.integers(1, 12), beams=st.integers(1, 6))
-def test_narrow_beams_break_no_rule_and_leave_no_gap(seed, k, beams):
-    case, own = decoding_case(seed), table(seed)
-    rules = [rule for rule in random_rules(seed) if not isinstance(rule, AtLeast | Pin)]
-    bound = bind_rules(rules, own)
-    answer = beam_search(case.model, case.batch, CodeTrie.build(case.codes), k, beams=beams, limits=case.limits, rules=bound)
-    check_lists(case, answer)
+SELECTIONS = {"best": lambda _: BEST, "diverse": lambda _: Diverse(3, 2.0), "sampled": lambda seed: Sampled(2.0, seed=seed)}
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 12), beams=st.integers(1, 12))
+def test_narrow_beams_break_no_rule_and_leave_no_gap(selection, seed, k, beams):
+    case, bound = decoding_case(seed), bind_rules(random_rules(seed), table(seed))
+    how, trie = SELECTIONS[selection](seed), CodeTrie.build(case.codes)
+    answer = beam_search(case.model, case.batch, trie, k, beams=beams, limits=case.limits, rules=bound, selection=how)
     for row, allowed in enumerate(case.allowed()):
-        items = [item for item in answer.items[row].tolist() if item >= 0]
-        open_ = allowed if bound.allowed is None else allowed & bound.allowed
-        assert open_[items].all()
-        for cap in bound.caps:
-            counts = np.bincount(np.concatenate([cap.groups.row(item) for item in items]) if items else [], minlength=1)
-            assert counts.max() <= cap.count
-        if len(items) < k:
-            left = [item for item in np.flatnonzero(open_) if item not in items]
-            assert not any(fits_caps(item, items, bound) for item in left)
+        check_rules(answer.items[row], allowed if bound.allowed is None else allowed & bound.allowed, bound, k)
+    if selection != "sampled":  # drawn lists have the probability of a draw
+        check_scores(case, trie, answer, bound)
+
+
+def check_rules(row: np.ndarray, allowed: np.ndarray, rules: BoundRules, k: int) -> None:
+    """One list against each rule; `allowed` are the items that count."""
+    items = [int(item) for item in row if item >= 0]
+    pinned = {place: item for place, item in rules.pins.items() if place < k and allowed[item]}
+    assert allowed[items].all()
+    assert len(set(items)) == len(items)
+    assert set(pinned.values()) <= set(items)
+    assert all(items[place] == item for place, item in pinned.items() if place < len(items))
+    free = [item for item in items if item not in pinned.values()]
+    for cap in rules.caps:
+        held = np.bincount(np.concatenate([[0], *[cap.groups.row(item) + 1 for item in items]]), minlength=2)
+        assert all(held[group + 1] <= cap.count for item in free for group in cap.groups.row(item))
+    left = [item for item in np.flatnonzero(allowed) if item not in items]
+    if len(items) < k:
+        assert not any(fits_caps(item, items, rules) for item in left)
+    early = [item for item in items if item in pinned.values() or any(quota.items[item] for quota in rules.quotas)]
+    if len(early) < k:  # the quotas had places, so they lack nothing that they could have had
+        for quota in rules.quotas:
+            short = quota.items[items].sum() < quota.count
+            assert not short or not any(fits_caps(item, early, rules) for item in left if quota.items[item])
+
+
+def check_scores(case: DecodingCase, trie: CodeTrie, answer: RankedLists, rules: BoundRules) -> None:
+    """Items that are not pinned descend; every score is the model's, and the bonus."""
+    exact = score_all(case.model, case.batch, trie).numpy() + (0 if rules.bonus is None else rules.bonus)
+    for items, scores, own in zip(answer.items, answer.scores, exact, strict=True):
+        there = items >= 0
+        np.testing.assert_allclose(scores[there], own[items[there]], atol=1e-4)
+        free = scores[there & ~np.isin(items, list(rules.pins.values()))]
+        assert (np.diff(free) <= 1e-5).all()
+
+
+def test_a_quota_and_a_pin_reach_items_that_one_beam_never_sees():
+    case = decoding_case(3, rows=3)
+    trie = CodeTrie.build(case.codes)
+    order = score_all(case.model, case.batch, trie)[0].argsort().tolist()
+    rules = bind_rules([Pin(order[0], 2), must_include(order[1:3])], table())
+    for selection in (BEST, Diverse(4, 1.0), Sampled(seed=1)):
+        lists = beam_search(case.model, case.batch, trie, 4, beams=1, rules=rules, selection=selection)
+        assert (lists.items[:, 1] == order[0]).all()
+        assert all(set(order[:3]) <= set(items) for items in lists.items.tolist())
 
 
 def fits_caps(item: int, items: list[int], rules: BoundRules) -> bool:

@@ -137,16 +137,23 @@ def test_a_small_nucleus_and_a_low_temperature_take_the_best_codes():
         assert drawn.items.tolist() == greedy.items.tolist()
 
 
-def test_caps_hold_in_drawn_lists():
-    case = decoding_case(7)
+@pytest.mark.parametrize("seed", range(8))
+def test_caps_hold_in_drawn_lists(seed):
+    case = decoding_case(seed)
     frame = pl.DataFrame({"item_id": np.arange(40), "brand": np.arange(40) % 6, "kind": np.arange(40) % 4})
     table = ItemTable(Vocabulary(range(40)), Catalogue(frame))
     rules = bind_rules([AtMost(2, "brand"), AtMost(1, where=OneOf("kind", [1]))], table)
-    answer = beam_search(case.model, case.batch, CodeTrie.build(case.codes), 8, limits=case.limits, rules=rules, selection=Sampled(seed=2))
-    for items in answer.items:
+    answer = beam_search(
+        case.model, case.batch, CodeTrie.build(case.codes), 8, limits=case.limits, rules=rules, selection=Sampled(seed=seed)
+    )
+    for items, allowed in zip(answer.items, case.allowed(), strict=True):
+        left = allowed & ~np.isin(np.arange(40), items)
         for cap in rules.caps:
             groups = np.concatenate([cap.groups.row(item) for item in items[items >= 0]] or [np.zeros(0, dtype=np.int64)])
-            assert np.bincount(groups, minlength=1).max() <= cap.count
+            held = np.bincount(groups, minlength=6)
+            assert held.max() <= cap.count
+            left &= np.array([all(held[group] < cap.count for group in cap.groups.row(item)) for item in range(40)])
+        assert (items >= 0).all() or not left.any()
 
 
 def test_likelihood_of_a_list_by_hand():

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,32 @@ def test_large_runs_are_saved_in_parts(encoder: LengthEncoder, tmp_path: Path, m
     assert calls == [(4, 10), (8, 10), (10, 10)]
     np.testing.assert_array_equal(result.vectors, LengthEncoder().encode(texts))
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+
+
+class BackwardsEncoder(LengthEncoder):
+    """Hands over one text at a time, the last first, and fails where the text is told."""
+
+    fails_at = "x" * 3
+
+    def batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place in reversed(range(len(texts))):
+            if texts[place] == self.fails_at:
+                raise MemoryError
+            yield np.array([place]), self.encode([texts[place]])
+
+
+def test_what_came_before_a_failure_stands_under_its_own_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BackwardsEncoder()
+    monkeypatch.setattr(encode, "make_encoder", lambda config, reference=None: made)
+    texts = ["x" * length for length in range(10)]
+    with pytest.raises(MemoryError):
+        run(texts, tmp_path)
+    kept = len(made.encoded)
+    assert 0 < kept < len(texts)
+    made.fails_at = ""
+    again = run(texts[1:], tmp_path)
+    assert again.cached == len(set(made.encoded[:kept]) - {""})
+    np.testing.assert_array_equal(again.vectors, LengthEncoder().encode(texts[1:]))
 
 
 def test_two_writers_keep_each_others_work(tmp_path: Path) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from embeddings_server import Server
 
 from recsmith.data import Histories
 from recsmith.encoders import (
@@ -31,57 +27,6 @@ from recsmith.errors import BackendError, DataError, UserError
 # ---- endpoints ----------------------------------------------------------------------------------------------------------
 
 
-class Server(ThreadingHTTPServer):
-    """Speaks `/embeddings`; `faults` says how to answer the next requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults: list[Any] = []
-        self.asked: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(body)
-        self.server.keys.append(self.headers.get("Authorization"))
-        fault = self.server.faults.pop(0) if self.server.faults else None
-        if fault == "cut":
-            self.connection.close()
-            return
-        if isinstance(fault, int):
-            self.send_response(fault)
-            self.send_header("Retry-After", "0")
-            self.end_headers()
-            return
-        rows = [{"index": place, "embedding": [len(text), 1.0]} for place, text in enumerate(body["input"])]
-        content = b"<html>" if fault == "html" else json.dumps({"data": rows[::-1]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
 def test_an_endpoint_is_an_encoder_with_a_cache(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSMITH_EMBEDDINGS_KEY", "secret-key")
     config = EncoderConfig(name=f"{server.address}#tiny", batch_size=2, prompt="passage: ")
@@ -92,6 +37,65 @@ def test_an_endpoint_is_an_encoder_with_a_cache(server: Server, tmp_path: Path, 
     assert set(server.keys) == {"Bearer secret-key"}
     assert encode_texts(["cc", "dddd"], config, cache_folder=tmp_path).cached == 1
     assert server.asked[-1]["input"] == ["passage: dddd"]
+
+
+LETTERS = [letter * (1 + place) for place, letter in enumerate("abcdefghij")]
+
+
+def texts_asked(server: Server) -> list[str]:
+    return [text for body in server.asked for text in body["input"]]
+
+
+def test_an_endpoint_that_fails_later_keeps_what_it_was_paid_for(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = EncoderConfig(name=f"{server.address}#tiny", batch_size=2)
+    server.faults = [None, None, None, 401]
+    with pytest.raises(BackendError, match="said 401"):
+        encode_texts(LETTERS, config, cache_folder=tmp_path)
+    assert "the vectors of 6 texts are kept" in caplog.text
+    paid = texts_asked(server)[:6]
+    server.asked.clear()
+    encoded = encode_texts(LETTERS, config, cache_folder=tmp_path)
+    assert encoded.cached == 6
+    assert [len(body["input"]) for body in server.asked] == [2, 2]
+    assert sorted(paid + texts_asked(server)) == LETTERS
+    np.testing.assert_allclose(encoded.vectors[:, 0] / encoded.vectors[:, 1], [len(text) for text in LETTERS], rtol=1e-5)
+    assert encode_texts(LETTERS, config, cache_folder=tmp_path).cached == 10
+    assert len(server.asked) == 2
+
+
+def test_an_interruption_keeps_what_was_encoded(server: Server, tmp_path: Path) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    config = EncoderConfig(name=f"{server.address}#tiny", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_texts(LETTERS, config, cache_folder=tmp_path, progress=interrupt)
+    assert len(server.asked) == 2
+    assert encode_texts(LETTERS, config, cache_folder=tmp_path).cached == 4
+    assert len(server.asked) == 2 + 3
+
+
+def test_a_failure_of_the_first_batch_keeps_nothing(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server.faults = [404]
+    with pytest.raises(BackendError, match="said 404"):
+        encode_texts(LETTERS, EncoderConfig(name=f"{server.address}#tiny"), cache_folder=tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert "are kept" not in caplog.text
+
+
+def test_queries_may_have_a_prompt_of_their_own(server: Server, tmp_path: Path) -> None:
+    config = EncoderConfig(name=f"{server.address}#tiny", prompt="passage: ", query_prompt="query: ")
+    encode_texts(["boat"], config, cache_folder=tmp_path)
+    asked = encode_texts(["boat"], config, side="queries", cache_folder=tmp_path)
+    assert asked.cached == 0
+    assert texts_asked(server) == ["passage: boat", "query: boat"]
+    assert asked.vectors[0, 0] / asked.vectors[0, 1] == pytest.approx(len("query: boat"))
+    for side in ("items", "queries"):
+        assert encode_texts(["boat"], config, side=side, cache_folder=tmp_path).cached == 1  # type: ignore[arg-type]
+    alike = config.override(query_prompt="")
+    assert encode_texts(["boat"], alike, side="queries", cache_folder=tmp_path).cached == 1
+    assert len(server.asked) == 2
 
 
 def test_what_may_pass_is_tried_again(server: Server) -> None:
@@ -120,7 +124,7 @@ def test_what_does_not_pass_is_said_without_the_key(server: Server, monkeypatch:
 def test_endpoint_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="names no model; write the model behind a #"):
         make_encoder(EncoderConfig(name="https://host/v1"))
-    with pytest.raises(UserError, match="is no http or https address"):
+    with pytest.raises(UserError, match="is no address of an endpoint"):
         HttpEmbeddings("host", "model")
     for answer, message in [([[1.0]], r"shape \(1, 1\) for 2 texts"), ([[1.0], ["x"]], "no table"), ([[1.0], [np.nan]], "not finite")]:
         with pytest.raises(BackendError, match=message):

@@ -3,7 +3,9 @@
     python tests/language/endpoint_server.py [--port 0]
 
 Prints its port. `POST /behave` sets the behaviour (JSON): `rate` (share of the calls that fail, by a random number of seed `seed`),
-`faults` (which), `latency` seconds, `slow` seconds, `key` (the API key it wants), `after` (Retry-After). `GET /stats` counts.
+`faults` (which), `latency` seconds, `slow` seconds, `key` (the API key it wants), `after` (Retry-After), `location` (where `moved` points),
+`refuse` (a prompt that holds this text is refused), `down_after` (answers after which it hangs up on everybody).
+`GET /stats` counts.
 The answer to a prompt is "answer to <last message>".
 """
 
@@ -15,6 +17,8 @@ import json
 import random
 
 DEFAULTS = {"rate": 0.0, "faults": [], "latency": 0.0, "slow": 1.0, "seed": 0, "key": None, "after": None, "text": None, "cached": 0}
+DEFAULTS |= {"refuse": None, "down_after": None}
+DEFAULTS["location"] = "http://127.0.0.1:1/v1/chat/completions"
 
 
 class Server:
@@ -69,7 +73,13 @@ class Server:
             fault = self.random.choice(behaviour["faults"])
             self.stats["faults"][fault] = self.stats["faults"].get(fault, 0) + 1
         question = body["messages"][-1]["content"]
+        if behaviour["down_after"] is not None and self.stats["paid"] >= behaviour["down_after"]:
+            return False
+        if behaviour["refuse"] is not None and behaviour["refuse"] in question:
+            return await send(writer, 400, {"error": {"message": f"this server does not speak about {behaviour['refuse']}"}})
         text = behaviour["text"] or f"answer to {question}"
+        if fault is not None and fault.startswith("echo"):
+            return await echo(fault, headers.get("authorization", "").removeprefix("bearer "), writer)
         if fault is not None and fault != "cut":
             return await self.fail(fault, body, text, writer)
         if fault is None:
@@ -94,7 +104,7 @@ class Server:
         if fault == "400":
             return await send(writer, 400, {"error": {"message": "maximum context length is 10 tokens"}})
         if fault == "moved":
-            return await send(writer, 307, {}, extra="Location: http://127.0.0.1:1/v1/chat/completions\r\n")
+            return await send(writer, 307, {}, extra=f"Location: {self.behaviour['location']}\r\n")
         if fault == "slow":
             await asyncio.sleep(self.behaviour["slow"])
             return await send(writer, 200, document(body["model"], text))
@@ -107,6 +117,29 @@ class Server:
         if fault == "hang-up":
             return False
         raise ValueError(fault)
+
+
+async def echo(fault: str, key: str, writer: asyncio.StreamWriter) -> bool:
+    """Every way in which a careless server repeats the key that it was sent."""
+    if fault == "echo-400":
+        return await send(writer, 400, {"error": {"message": f"cannot serve {key}"}})
+    if fault == "echo-long-400":
+        return await send(writer, 400, {"error": {"message": "x" * 285 + key}})
+    if fault == "echo-text":
+        return await send_raw(writer, 200, f"hello {key}".encode(), "")
+    if fault == "echo-late":
+        return await send_raw(writer, 200, f"{'hello ' * 7}{key}".encode(), "")
+    if fault == "echo-model":
+        return await send(writer, 200, document(key, "text"))
+    if fault == "echo-header":
+        writer.write(f"HTTP/1.1 200 OK\r\n{key} {key}\r\n\r\n".encode())
+        await writer.drain()
+        return False
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await chunk(writer, {"error": {"message": f"cannot serve {key}"}})
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    return True
 
 
 def document(model: str, text: str, *, cached: int = 0) -> dict:

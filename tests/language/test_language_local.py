@@ -105,6 +105,28 @@ def test_what_does_not_fit_is_an_error_and_others_are_answered(backend: LocalBac
     assert len(kept.completions[1].text) >= 0
 
 
+def test_of_one_batch_only_what_does_not_fit_fails(backend: LocalBackend) -> None:
+    """All of one sampling, so that the four are one batch; the long one alone would fit but for the answer."""
+    batch = [*questions(2), Prompt.of("q" * 2040, sampling=SHORT), Prompt.of("last", sampling=SHORT)]
+    kept = ask(batch, backend, on_failure="keep")
+    assert list(kept.failures) == [2]
+    assert "holds 2048 tokens, prompt and answer may need 2053; give `max_tokens`" in kept.failures[2]
+    assert [kept.texts[place] for place in (0, 1, 3)] == ask([batch[place] for place in (0, 1, 3)], backend).texts
+    assert kept.completions[0].prompt_tokens == len("answer\n\nq\n")
+    with pytest.raises(BackendError, match="holds 2048 tokens"):
+        ask(batch, backend)
+
+
+def test_a_folder_that_cannot_be_loaded_is_an_error_for_all_who_wait(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        content = (tmp_path / name).read_text().replace("pad_token", "no_token").replace("eos_token", "not_token")
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="has neither a padding nor an end token"):
+        ask(questions(3), LocalBackend(LocalConfig(folder=str(tmp_path))))
+
+
 def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no language model"):
         LocalBackend(LocalConfig(folder=str(tmp_path)))

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+import recsmith
+from recsmith import fitting
+from recsmith.data.item_facts import ItemFacts
+from recsmith.data.world import world
 from recsmith.language import AnswerCache, Budget, Price, Prompt, Sampling, ScriptedBackend, ask
 from recsmith.language.asker import Asker
 from recsmith.language.dry_run import DryRun
 from recsmith.language.embedded_profiles import template_profiles
-from recsmith.language.rankers import RankCase
+from recsmith.language.rankers import RankCase, Ranked
 from recsmith.language.rankers.embedded import EncoderRanker
 from recsmith.language.rankers.list_wise import ListWise, ListWiseConfig
+from recsmith.language.rankers.profile import Profile, ProfileConfig
+from recsmith.language.shelf import Shelf
 
 
 def test_a_dry_run_of_a_whole_system_asks_nothing_and_bounds_the_cost(tmp_path: Path) -> None:
@@ -45,9 +54,48 @@ def test_profiles_without_a_language_model() -> None:
     ]
 
 
-def test_the_embedded_ranker_listens_to_history_and_words() -> None:
-    import numpy as np
+def test_the_profile_ranker_ranks_by_the_template_alone_where_nobody_speaks() -> None:
+    titles = ["Alien", "Jaws", "Up"]
+    facts = ItemFacts([["Horror"], ["Horror", "Sea"], ["Comedy"]], [None] * 3)
+    ranker = Profile(ProfileConfig())
+    ranker.look_at(Shelf(titles, facts, np.array))
+    asked: list[RankCase] = []
 
+    def by_likeness(cases: Sequence[RankCase]) -> Ranked:
+        asked.extend(cases)
+        return Ranked([[1, 0]] * len(cases), {})
+
+    cases = [RankCase(["Alien", "Jaws"], ["a", "b"], items=[0, 1]), RankCase([], ["a", "b"]), RankCase(["Up"], ["a", "b"])]
+    ranked = ranker.rank_offline(cases, by_likeness)
+    assert ranked.orders == [[1, 0]] * 3
+    assert ranked.notes == [
+        "Takes Horror (100%), Sea (50%). Took most recently: Jaws; Alien.",
+        "Nothing is known of this person.",
+        "Took most recently: Up.",
+    ]
+    assert [case.request for case in asked] == [ranked.notes[0], "", ranked.notes[2]]
+    assert not any(case.history for case in asked)
+
+
+def test_the_profile_recipe_writes_profiles_of_a_small_world_offline(tmp_path: Path) -> None:
+    data = world(users=120, items=60, events=2_400, seed=0).dataset
+    settings = {"model": {"encoder": {"name": "tfidf", "dim": 64}, "candidates": 10}}
+    card = fitting.run("language-profile", data, out=tmp_path / "run", settings=settings)
+    assert card["language"]["backend"].startswith("none; templates; hashed-tfidf-v1 (dim 64, frequencies of 60 texts")
+    assert card["language"]["cases"] > 100
+    loaded = recsmith.load(tmp_path / "run")
+    history = [loaded.log.items.ids[item] for item in (3, 9, 4)]
+    answer = loaded.recommend(histories=[history], k=5)
+    assert answer["backend"].to_list() == [card["language"]["backend"]] * 5
+    texts, facts = loaded.model.table.texts, loaded.model.facts.facts
+    (profile,) = loaded.model.notes
+    assert profile == template_profiles([[texts[item] for item in (3, 9, 4)]], [[facts.categories[item] for item in (3, 9, 4)]])[0]
+    assert profile.startswith("Takes ")
+    assert profile.endswith(f"Took most recently: {texts[4]}; {texts[9]}; {texts[3]}.")
+    assert loaded.model.figures()["backend"] == card["language"]["backend"]
+
+
+def test_the_embedded_ranker_listens_to_history_and_words() -> None:
     def vectors(texts: list[str]) -> np.ndarray:
         return np.array([["war" in text, "love" in text] for text in texts], dtype=np.float32)
 

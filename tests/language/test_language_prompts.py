@@ -70,7 +70,7 @@ def test_a_prompt_never_exceeds_its_limit(limit: int, history: int, candidates: 
 
 
 def test_older_history_may_be_summed_up() -> None:
-    compiled = rank(TITLES, ["a"], max_tokens=400, summarise=lambda lost: f"mostly {lost[0]}")
+    compiled = rank(TITLES, ["a"], max_tokens=400, summarise={"history": lambda lost: f"mostly {lost[0]}"})
     assert f'- before these, {100 - len(compiled.kept["history"])} more: "mostly Title number 0"' in compiled.prompt.text
     assert compiled.tokens <= 400
 

@@ -14,7 +14,7 @@ import pytest
 from recsmith.config import Config
 from recsmith.data import Histories
 from recsmith.data.item_facts import ItemFacts
-from recsmith.errors import UserError
+from recsmith.errors import BackendError, UserError
 from recsmith.language import AnswerCache, Budget, Prompt, ScriptedBackend
 from recsmith.language.asker import Asker
 from recsmith.language.demonstrations import Demonstrations
@@ -41,8 +41,9 @@ SAID = [
     RankCase(["Love one"], ["War three", "Love four"]),
     RankCase(["Love one", "Love two"], ["War six", "War three", "Love five", "Love four", "War seven"]),
 ]
+REFUSED = RankCase(["War forbidden"], ["Love forbidden", "War forbidden too"])
 GENRES = ("War", "Love")
-TEXTS = sorted({text for case in SAID for text in (*case.history, *case.candidates)})
+TEXTS = sorted({text for case in [*SAID, REFUSED] for text in (*case.history, *case.candidates)})
 
 
 def looked_up(case: RankCase) -> RankCase:
@@ -133,9 +134,42 @@ def test_every_ranker_finds_the_right_order_and_keeps_the_retrievers_among_equal
 @pytest.mark.parametrize("answer", ["I would rather not say.", "", "99, 98", "No Such Film\nAnother"])
 def test_unreadable_answers_leave_the_retrievers_order_and_are_counted(name: str, answer: str) -> None:
     ranked = MADE[name].rank(CASES, Asker(ScriptedBackend(lambda prompt: answer)))
-    if "permuted" not in name:
-        assert ranked.orders == [list(range(len(case.candidates))) for case in CASES]
+    assert ranked.orders == [list(range(len(case.candidates))) for case in CASES]
     assert ranked.figures["format error"] == 1.0
+    assert ranked.figures["left as retrieved"] == 0.0, "there are answers"
+
+
+def refusing(prompt: Prompt) -> str:
+    if "forbidden" in prompt.text:
+        raise BackendError("it does not speak of that")
+    return truthful(prompt)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_case_whose_prompts_fail_keeps_the_retrievers_order_and_is_counted(name: str) -> None:
+    refused = looked_up(REFUSED)
+    asker = Asker(ScriptedBackend(refusing), on_failure="keep")
+    ranked = MADE[name].rank([CASES[0], refused, CASES[2]], asker)
+    assert ranked.orders[1] == [0, 1], "the answer would have been [1, 0]"
+    if "permuted" not in name:
+        assert [ranked.orders[0], ranked.orders[2]] == [best_orders()[0], best_orders()[2]]
+    assert ranked.figures["left as retrieved"] == pytest.approx(1 / 3)
+    assert asker.figures()["failed"] > 0
+    assert asker.figures()["first failure"] == "it does not speak of that"
+    with pytest.raises(BackendError, match="it does not speak of that"):
+        MADE[name].rank([CASES[0], refused], Asker(ScriptedBackend(refusing)))
+
+
+def test_one_failed_prompt_of_many_about_a_case_counts_as_undecided() -> None:
+    def script(prompt: Prompt) -> str:
+        if "Love four" in prompt.messages[-1].content.partition("Candidate:")[2]:
+            raise BackendError("no")
+        return truthful(prompt)
+
+    asker = Asker(ScriptedBackend(script), on_failure="keep")
+    ranked = PointWise(PointWiseConfig()).rank(CASES[:1], asker)
+    assert ranked.orders == [[1, 3, 0, 2]], "5, 5, the mean 11 / 3, and 1"
+    assert (asker.figures()["failed"], ranked.figures["left as retrieved"]) == (1, 0.0)
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -168,6 +202,17 @@ def test_a_model_that_always_takes_the_first_is_found_out_and_cured() -> None:
     pairs = PairWise(PairWiseConfig(scheme="all-pairs")).rank(CASES, Asker(ScriptedBackend(lambda prompt: "A")))
     assert pairs.figures["inconsistent"] == 1.0
     assert pairs.orders == [list(range(len(case.candidates))) for case in CASES]
+
+
+def test_the_orders_shown_belong_to_the_case_and_are_all_different() -> None:
+    together, alone = ScriptedBackend(truthful), ScriptedBackend(truthful)
+    ranker = ListWise(ListWiseConfig(permutations=10))
+    ranker.rank(CASES, Asker(together))
+    for case in reversed(CASES):
+        ranker.rank([case], Asker(alone))
+    texts = [{prompt.text for prompt in backend.asked} for backend in (together, alone)]
+    assert texts[0] == texts[1], "the answers are found again, whoever else is asked about"
+    assert len(texts[0]) == len(together.asked) == 10 + 2 + 10, "two candidates have two orders"
 
 
 def test_recency_and_demonstrations_stand_in_the_prompt() -> None:

@@ -61,13 +61,15 @@ def test_every_recipe_runs_through_an_endpoint_and_says_who_spoke(recipe: str, e
     assert card["language"]["backend"] == f"tiny at {endpoint.url}"
     assert card["language"]["calls"] > 0
     assert card["metrics"]["Recall@5"] >= 0
-    paid = endpoint.stats()["paid"]
     loaded = recsmith.load(tmp_path / "run")
     answer = loaded.recommend([1], k=3)
     assert len(answer) == 3
     assert loaded.model.figures()["backend"] == f"tiny at {endpoint.url}"
-    fitting.run(recipe, dataset(), out=tmp_path / "again", settings=settings(endpoint.url, tmp_path))
-    assert endpoint.stats()["paid"] - paid <= 40
+    calls = endpoint.stats()["calls"]
+    again = fitting.run(recipe, dataset(), out=tmp_path / "again", settings=settings(endpoint.url, tmp_path))
+    assert endpoint.stats()["calls"] == calls, "the second run pays nothing"
+    assert (again["language"]["asked"], again["language"]["calls"]) == (0, 0)
+    assert again["language"]["prompts"] == again["language"]["cached"] + again["language"]["repeated"] > 0
 
 
 def test_knowledge_of_what_others_took_stands_in_the_prompt(endpoint, tmp_path: Path) -> None:
@@ -88,8 +90,8 @@ def test_offline_an_encoder_ranks_and_the_card_says_so(tmp_path: Path) -> None:
 
 def test_a_spent_budget_ends_the_run_and_keeps_the_answers(endpoint, tmp_path: Path) -> None:
     endpoint.behave(text="1")
-    small = settings(endpoint.url, tmp_path, budget={"max_tokens": 1200})
-    with pytest.raises(BudgetError, match="the budget of 1,200 tokens is spent"):
+    small = settings(endpoint.url, tmp_path, budget={"max_tokens": 600})
+    with pytest.raises(BudgetError, match="the budget of 600 tokens is spent"):
         fitting.run("zero-shot-ranker", dataset(), out=tmp_path / "run", settings=small)
     paid = endpoint.stats()["paid"]
     card = fitting.run("zero-shot-ranker", dataset(), out=tmp_path / "run", settings=settings(endpoint.url, tmp_path))
@@ -131,8 +133,14 @@ def test_likelihood_runs_on_a_local_model(recipe: str, tmp_path: Path) -> None:
     from tiny_language_model import write_tiny_model
 
     local = {"backend": {"kind": "local", "local": {"folder": str(write_tiny_model(tmp_path / "tiny")), "precision": "fp32"}}}
-    card = fitting.run(recipe, dataset(), out=tmp_path / "run", settings=settings(None, tmp_path, **local, **LOCAL[recipe]))
+    chosen = settings(None, tmp_path, **local, **LOCAL[recipe])
+    card = fitting.run(recipe, dataset(), out=tmp_path / "run", settings=chosen)
     assert card["language"]["backend"].startswith("tiny (files sha256")
+    assert card["language"]["calls"] == card["language"]["asked"] > 0
+    assert card["language"]["prompt_tokens"] > card["language"]["asked"]
+    again = fitting.run(recipe, dataset(), out=tmp_path / "again", settings=chosen)
+    assert (again["language"]["asked"], again["language"]["prompt_tokens"]) == (0, 0), "the second run asks the model nothing"
+    assert again["metrics"] == pytest.approx(card["metrics"], nan_ok=True)
     assert card["language"]["ranker"] == load_recipe(recipe).model.settings["ranker"]
     assert card["language"]["format error"] == 0.0
 

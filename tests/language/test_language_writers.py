@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from recsmith.data import Dataset, SplitConfig, ViewConfig
+from recsmith.decoding.grounding_catalogue import catalogue_grounding
 from recsmith.errors import DataError, UserError
 from recsmith.language import Prompt, ScriptedBackend
 from recsmith.language.asker import Asker
@@ -150,7 +151,11 @@ def test_braces_of_an_instruction_are_plain_signs() -> None:
 def test_four_of_the_five_tasks() -> None:
     asker = Asker(ScriptedBackend(["4.5", "no idea", "1. Heat\n2. Alien", "", "Because it is  tense.", "Good but long"]))
     rated = [[("Heat", 5.0), ("Up", 2.5)], [("Big", 1.0)]]
-    assert predict_ratings(rated, ["Alien", "Jaws"], asker) == [4.5, None]
-    assert name_next([["Up"], ["Big"]], asker, count=2, requests=["tense", ""]) == [["Heat", "Alien"], None]
-    assert explain([["Up"]], ["Heat"], asker) == ["Because it is tense."]
-    assert summarise_reviews(["A long review."], asker) == ["Good but long"]
+    ratings = predict_ratings(rated, ["Alien", "Jaws"], asker)
+    assert (ratings.values, ratings.backend, ratings.figures) == ([4.5, None], "scripted", {"answers read": 2, "format error": 0.5})
+    grounding = catalogue_grounding(["Alien (1979)", "Up (2009)", "Heat (1995)"])
+    named = name_next([["Up"], ["Big"]], asker, grounding, count=2, requests=["tense", ""])
+    assert (named.lists.items.tolist(), named.written, named.backend) == ([[2, 0], [-1, -1]], [["Heat", "Alien"], None], "scripted")
+    assert (named.figures["format error"], named.figures["hallucination"], named.figures["exact"]) == (0.5, 0.0, 1.0)
+    assert explain([["Up"]], ["Heat"], asker).values == ["Because it is tense."]
+    assert summarise_reviews(["A long review."], asker).values == ["Good but long"]

@@ -13,6 +13,7 @@ import pytest
 
 from recsmith.data import Catalogue, Histories, Vocabulary
 from recsmith.data.item_facts import ItemFacts
+from recsmith.decoding.grounding_catalogue import catalogue_grounding
 from recsmith.errors import DataError, UserError
 from recsmith.language import Prompt, ScriptedBackend
 from recsmith.language.asker import Asker
@@ -219,9 +220,10 @@ def test_memories_weigh_by_share_and_need_no_times() -> None:
 def test_three_tasks_about_books() -> None:
     backend = ScriptedBackend(lambda prompt: "one two three four" if prompt.text.endswith("Summary:") else "8.5")
     asker = Asker(backend)
-    assert rate_books(["Dune", "Emma"], asker, examples=[("Ulysses", 8.0)]) == [8.5, 8.5]
-    assert rate_for_readers([[("Dune", 5.0)]], ["Emma"], asker) == [None], "8.5 is no rating of 1 to 5"
-    assert summarise_books(["Dune"], asker, words=3) == ["one two three"]
+    assert rate_books(["Dune", "Emma"], asker, examples=[("Ulysses", 8.0)]).values == [8.5, 8.5]
+    unread = rate_for_readers([[("Dune", 5.0)]], ["Emma"], asker)
+    assert (unread.values, unread.backend, unread.figures["format error"]) == ([None], "scripted", 1.0), "8.5 is no rating of 1 to 5"
+    assert summarise_books(["Dune"], asker, words=3).values == ["one two three"]
     assert '- "Ulysses: 8"' in backend.asked[0].text
     assert '- "Dune: 5.0"' in backend.asked[2].text or '- "Dune: 5"' in backend.asked[2].text
     with pytest.raises(UserError, match="an example of a rating has no number"):
@@ -232,10 +234,10 @@ def test_the_five_tasks_of_is_chatgpt_a_good_recommender() -> None:
     """The fifth, direct recommendation, is the list-wise ranker."""
     answers = {"Rating:": "4", "Reason:": "because\nit fits", "Summary:": "fine"}
     asker = Asker(ScriptedBackend(lambda prompt: answers.get(prompt.text.rsplit("\n", 1)[-1], "1. Alien\n2. Up")))
-    assert predict_ratings([[("Heat", 5.0)]], ["Alien"], asker) == [4.0]
-    assert name_next([["Heat"]], asker, count=2) == [["Alien", "Up"]]
-    assert explain([["Heat"]], ["Alien"], asker) == ["because it fits"]
-    assert summarise_reviews(["A very long film"], asker) == ["fine"]
+    assert predict_ratings([[("Heat", 5.0)]], ["Alien"], asker).values == [4.0]
+    assert name_next([["Heat"]], asker, catalogue_grounding(["Up", "Alien"]), count=2).lists.items.tolist() == [[1, 0]]
+    assert explain([["Heat"]], ["Alien"], asker).values == ["because it fits"]
+    assert summarise_reviews(["A very long film"], asker).values == ["fine"]
 
 
 def remembered(**settings) -> DialogueMemory:

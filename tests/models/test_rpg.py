@@ -5,10 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recsmith.data import Histories, ItemCodes
+from recsmith.decoding import BoundRules, Sampled, best_items, top_k
+from recsmith.decoding.rules import Cap, Quota
 from recsmith.errors import ConfigError
+from recsmith.evidence import Judge
 from recsmith.models.rpg import Rpg, RpgConfig
+from recsmith.protocols import Limits, PartScorer
 from recsmith.testing.logs import ITEMS, cycles, full_codes
 from recsmith.testing.models import ScoreModelTests
 from recsmith.training import to_batch
@@ -99,6 +105,91 @@ def test_with_every_edge_the_walk_is_exact() -> None:
     codes = catalogue()
     batch = to_batch(histories())
     torch.testing.assert_close(model(codes, search="graph", edges=100, beams=3).score(batch), model(codes).score(batch))
+
+
+WALK = {"search": "graph", "beams": 5, "edges": 5, "walk_steps": 2}
+
+
+def walking() -> Rpg:
+    """Meets about a fifth of 400 items."""
+    return model(catalogue(400), **WALK)
+
+
+WALKING = walking()
+
+
+@torch.no_grad()
+def test_ten_allowed_items_of_400_fill_a_list_of_five_with_the_best() -> None:
+    rpg, batch = walking(), to_batch(histories())
+    allowed = np.isin(np.arange(400), np.arange(10) * 41)
+    met = (rpg.score(batch)[:, allowed] > -torch.inf).sum(dim=1)
+    assert (met < 5).all()  # nothing but exact scores can fill these lists
+    lists = best_items(rpg, batch, 5, limits=Limits(allowed=allowed))
+    exact = top_k(rpg.score_all(batch), 5, limits=Limits(allowed=allowed))
+    assert lists.items.tolist() == exact.items.tolist()
+    np.testing.assert_allclose(lists.scores, exact.scores, rtol=1e-5)
+
+
+@torch.no_grad()
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 12), drawn=st.booleans())
+def test_walked_lists_are_complete_under_any_limits_and_rules(seed: int, k: int, drawn: bool) -> None:
+    random = np.random.default_rng(seed)
+    rpg, batch = WALKING, to_batch(histories())
+    allowed = random.random(400) < random.choice([0.01, 0.05, 0.5, 1.0])
+    exclude = Histories.from_rows([np.flatnonzero(random.random(400) < random.choice([0.0, 0.5, 0.99])).tolist() for _ in range(4)])
+    quota, pin = random.random(400) < 0.01, int(random.integers(400))
+    brands = Histories.from_rows([[int(brand)] for brand in random.integers(0, 50, 400)])
+    own = [None, BoundRules(400, quotas=(Quota(1, quota),), pins={0: pin}), BoundRules(400, caps=(Cap(1, brands),)), None]
+    rules = [BoundRules(400) if rule is None else rule for rule in own]
+    sampled = Sampled(seed=seed) if drawn else None
+    lists = best_items(rpg, batch, k, limits=Limits(exclude=exclude, allowed=allowed), rules=rules, sampled=sampled)
+    for row in range(4):
+        open_ = allowed.copy()
+        open_[exclude.row(row)] = False
+        items = lists.items[row][lists.items[row] >= 0]
+        assert open_[items].all()
+        assert len(set(items.tolist())) == len(items)
+        most = len({int(brands.values[item]) for item in np.flatnonzero(open_)}) if row == 2 else int(open_.sum())
+        assert len(items) == min(k, most)
+    wanted = allowed & quota
+    wanted[exclude.row(1)] = False
+    pinned = allowed[pin] and pin not in exclude.row(1)
+    assert not pinned or lists.items[1, 0] == pin
+    assert not wanted.any() or k < 2 or wanted[lists.items[1][lists.items[1] >= 0]].any()
+
+
+@torch.no_grad()
+def test_a_boosted_item_off_the_walk_is_found_and_other_rows_stay_walked() -> None:
+    rpg, batch = walking(), to_batch(histories())
+    far = int((rpg.score(batch)[0] == -torch.inf).nonzero()[0])
+    bonus = np.zeros(400, dtype=np.float32)
+    bonus[far] = 500.0
+    rules = [BoundRules(400, bonus=bonus), *[BoundRules(400)] * 3]
+    lists = best_items(rpg, batch, 3, rules=rules)
+    assert lists.items[0, 0] == far
+    assert lists.items[1:].tolist() == top_k(rpg.score(batch), 3).items[1:].tolist()
+
+
+def test_evidence_behind_an_item_off_the_walk_is_a_number() -> None:
+    far = int((WALKING.score(to_batch(histories()))[0] == -torch.inf).nonzero()[0])
+    scores, ranks = Judge(WALKING, torch.device("cpu"), 400, None)(histories(), -1, far)
+    assert np.isfinite(scores).all()
+    assert ranks is not None
+    assert ranks[0] > 1
+
+
+def test_only_part_scorers_are_asked_twice() -> None:
+    asked = []
+
+    class Whole:
+        def score(self, batch: object) -> torch.Tensor:
+            asked.append(batch)
+            return torch.tensor([[1.0, -torch.inf]])
+
+    assert best_items(Whole(), to_batch(Histories.from_rows([[0]])), 2).items.tolist() == [[0, -1]]
+    assert len(asked) == 1
+    assert isinstance(walking(), PartScorer)
 
 
 def test_similar_items_are_those_that_share_codes() -> None:

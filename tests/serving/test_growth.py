@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
-from recsmith.data import Dataset
+from recsmith.data import Dataset, Histories, ItemCodes
 from recsmith.fitting import fit
+from recsmith.models.rpg import Rpg, RpgConfig
 from recsmith.recommender import Recommender
 from recsmith.serving.generation import Generation
-from recsmith.serving.growth import Growth, typed_column
+from recsmith.serving.growth import Growth, NeighbourScores, typed_column
 from recsmith.serving.text_neighbours import TextNeighbours
+from recsmith.training import to_batch
 
 SMALL = {
     "training": {"epochs": 1},
@@ -108,3 +111,18 @@ def test_text_neighbours_are_those_of_a_dense_computation() -> None:
 )
 def test_values_become_columns(values: list, dtype: pl.DataType, expected: list) -> None:
     assert typed_column("c", values, dtype).to_list() == expected
+
+
+def test_a_model_that_looks_at_a_part_of_the_catalogue_lends_scores_of_all() -> None:
+    codes = ItemCodes(np.stack(np.unravel_index(np.arange(60), (4, 4, 4)), axis=1), (4, 4, 4))
+    walk = {"dim": 8, "heads": 1, "search": "graph", "beams": 2, "edges": 2, "walk_steps": 1}
+    rpg = Rpg(RpgConfig.parse(walk), items=60, codes=codes).eval()
+    rows, weights = torch.tensor([[50, 51], [52, 53]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    batch = to_batch(Histories.from_rows([[1, 2, 60], [3]]))
+    with torch.inference_mode():
+        scores, known = (
+            NeighbourScores(rpg, 60, rows, weights).score(batch),
+            rpg.score_all(to_batch(Histories.from_rows([[1, 2, 50], [3]]))),
+        )
+    torch.testing.assert_close(scores[:, :60], known)
+    torch.testing.assert_close(scores[:, 60:], torch.stack([known[:, 50], known[:, 52:54].mean(dim=1)], dim=1))

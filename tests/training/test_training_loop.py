@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsmith.data import Histories
 from recsmith.errors import ConfigError, DataError, UserError
+from recsmith.nn.item_vectors import KeptTable
 from recsmith.protocols import HistoryBatch
 from recsmith.training import train, update
 from recsmith.training.optimizer import learning_rate_factor, make_optimizer
@@ -193,6 +194,22 @@ def test_only_matrices_decay() -> None:
     groups = make_optimizer(model, CONFIG.override(weight_decay=0.1)).param_groups
     decays = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
     assert [decays[id(p)] for p in (model.inputs, model.outputs, model.bias)] == [0.1, 0.1, 0.0]
+
+
+def test_what_is_kept_of_a_model_follows_the_training() -> None:
+    """A fused optimiser changes weights behind autograd's back; a table made of them must not stay as it was."""
+    model, found = Markov(), []
+    kept = KeptTable(model, lambda: model.outputs * 2)
+
+    def validate() -> dict[str, float]:
+        model.eval()
+        with torch.no_grad():
+            found.append(torch.equal(kept(), model.outputs * 2))
+        model.train()
+        return {"accuracy": float(len(found))}
+
+    train(model, circle_histories(), CONFIG.override(epochs=3, validate_every=1, validation_metric="accuracy"), validate=validate)
+    assert found == [True, True, True]
 
 
 def test_schedules() -> None:

@@ -288,6 +288,11 @@ def test_only_updates_and_their_shares_learn_and_people_get_their_own() -> None:
     assert all(name.startswith("route.") or name.rpartition(".")[2] in ("up", "down") for name in moved)
 
 
+def test_mixed_updates_refuse_a_rounded_base() -> None:
+    with pytest.raises(ConfigError, match="several are mixed; leave it at float"):
+        Reclora(RecloraConfig.parse({**TINY, "tuner": {"method": "lora", "base": "nf4"}}), items=ITEMS)
+
+
 def test_a_question_tells_the_events_that_are_nearest_to_its_item() -> None:
     model = TestReclora().build()
     model.told.fill_(2)

@@ -166,6 +166,16 @@ def test_fusion_learns_and_wants_an_encoder() -> None:
         require_encoder(made(Rella, TestRella.config).network)
 
 
+def test_fusion_takes_a_prefix_but_no_tokens_before_passages() -> None:
+    prefixed = made(FusionInDecoder, TestFusionInDecoder.config.override(tuner={"method": "prefix"})).network
+    passage, target = [5, 6, 7], [9, prefixed.end]
+    with torch.no_grad():
+        torch.testing.assert_close(fused_loss(prefixed, [[passage]], [target]), prefixed.loss([(passage, target)]))
+    for tuner in ({"method": "prompt"}, {"method": "p-tuning"}, {"method": "lora", "frozen_tokens": 2}):
+        with pytest.raises(ConfigError, match="puts virtual tokens before each passage"):
+            FusionInDecoder(TestFusionInDecoder.config.override(tuner=tuner), items=ITEMS)
+
+
 def test_rella_says_yes_to_the_colour_that_people_keep_to() -> None:
     histories = checkerboard()
     network = {**SMALL, "dim": 32, "layers": 2, "ff_dim": 64}

@@ -14,7 +14,9 @@ pytest.importorskip("transformers")
 from title_suite import TITLES, TitleModelTests
 
 from recsmith.data import Histories, TrainingReviews
+from recsmith.errors import BackendError
 from recsmith.language import ScriptedBackend
+from recsmith.language.asker import Asker
 from recsmith.models.dealrec import Dealrec, DealrecConfig
 from recsmith.models.llm_trsr import LlmTrsr, LlmTrsrConfig
 from recsmith.models.rdrec import Rdrec, RdrecConfig
@@ -22,6 +24,7 @@ from recsmith.models.slim import Slim, SlimConfig
 from recsmith.testing import CodeModelTests
 from recsmith.testing.logs import ITEMS, checkerboard, cycles, full_codes
 from recsmith.training import to_batch
+from recsmith.tuning_language.portraits import Portraits
 from recsmith.tuning_language.selection import SelectionConfig, influence_scores, stratified
 
 NETWORK = {"dim": 16, "layers": 1, "heads": 2, "ff_dim": 32, "words": 300, "dropout": 0.0}
@@ -128,6 +131,39 @@ def test_the_student_learns_to_reason_as_the_teacher_does(tmp_path) -> None:
         plain = model._queries([[1]], [[]]) @ model._items().T
         reasoned = model._queries([[1]], [model.network.tokens("likes red; next red")]) @ model._items().T
     assert not torch.allclose(plain, reasoned)
+
+
+# ---- teachers that do not answer everything ----
+
+
+def silent_about(word: str):
+    def script(prompt) -> str:
+        if word in prompt.messages[-1].content:
+            raise BackendError("no answer")
+        return "Preference: long\nAttributes: red"
+
+    return ScriptedBackend(script)
+
+
+def test_nobody_is_taught_by_answers_that_never_came(tmp_path) -> None:
+    kept = cache(tmp_path, backend={"on_failure": "keep"})
+    student = Slim(SlimConfig.parse({**TINY, "people": 48, "max_rationale": 4, **kept}), items=ITEMS, backend=silent_about(TITLES[3]))
+    student.read(TITLES)
+    student.observe(cycles())
+    told = student.figures()
+    assert len(student._lessons) == told["histories reasoned about"] - told["written by"]["failed"] < told["histories reasoned about"]
+    assert all(case.words["answer"] for case in student._lessons)
+    distiller = Rdrec(RdrecConfig.parse({"network": NETWORK, "reviews": 6, **kept}), codes=full_codes(), backend=silent_about("chapter 3 "))
+    distiller.read(TITLES)
+    distiller.read_reviews(reviews())
+    assert sorted(distiller._rationales) == [0, 1, 2, 4, 5]
+    portraits = Portraits(4)
+    asker = Asker(silent_about(TITLES[3]), on_failure="keep")
+    portraits.write(cycles(), TITLES, asker, people=48, seed=0)
+    assert 0 < len(portraits) == len(portraits.tastes) == len(portraits.wishes) < 48
+    assert not (portraits.events == 3).any()
+    with pytest.raises(BackendError, match="no answer"):
+        Portraits(4).write(cycles(), TITLES, Asker(silent_about(TITLES[3])), people=48, seed=0)
 
 
 # ---- LLM-TRSR ----

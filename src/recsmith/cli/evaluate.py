@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +33,10 @@ def evaluate(
     shuffle_ties: asking.ShuffleTies = None,
     jobs: asking.Jobs = None,
     fresh: asking.Fresh = False,
+    beam_gap: Annotated[
+        int | None,
+        typer.Option("--beam-gap", metavar="N", help="Also what the beams miss of the lists of the whole catalogue, over N people."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Ask even about events that a run was trained on; marked.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -47,12 +51,16 @@ def evaluate(
     other = None if data is None else options.read_data(data, columns)
     asked = Question(split=split, protocol=asking.parse_protocol(protocol), force=force)
     work: dict[str, Any] = {"data": other, "jobs": asking.processes(jobs, len(runs)), "fresh": fresh}
+    gaps = [{}] * len(runs) if beam_gap is None else _beam_gaps(runs, beam_gap, split, own=data is None and protocol is None)
     with display.showing_progress() as progress:
         measured = measure_all(runs, asked, **work, progress=progress)
         shuffled = (
             [None] * len(runs) if shuffle_ties is None else measure_all(runs, asked.shuffled(shuffle_ties), **work, progress=progress)
         )
-    results = [_result(run, other) | _shuffled(other_order, shuffle_ties) for run, other_order in zip(measured, shuffled, strict=True)]
+    results = [
+        _result(run, other) | _shuffled(other_order, shuffle_ties) | gap
+        for run, other_order, gap in zip(measured, shuffled, gaps, strict=True)
+    ]
     for run in measured:
         for note in (*run.marks, *run.notes):
             display.note(f"{run.name}: {note}")
@@ -88,6 +96,16 @@ def _shuffled(run: MeasuredRun | None, seed: int | None) -> dict[str, Any]:
     return {"ties_shuffled": {"seed": seed, "metrics": evaluation["metrics"], "cases": evaluation["cases"], "notes": list(run.notes)}}
 
 
+def _beam_gaps(runs: list[Path], people: int, split: Literal["test", "validation"], *, own: bool) -> list[dict[str, Any]]:
+    from recsmith.errors import UserError
+    from recsmith.recommender import load
+    from recsmith.search_gap import measure_search_gap
+
+    if not own:
+        raise UserError("--beam-gap asks about the people that a run itself held out; leave --data and --protocol out")
+    return [{"beam_gap": measure_search_gap(load(run), people, split=split)} for run in runs]
+
+
 def _show(results: list[dict[str, Any]], split: str) -> None:
     names = display.main_metrics(dict.fromkeys(name for result in results for name in result["metrics"]))
     headings = [result["run"] for result in results]
@@ -96,6 +114,11 @@ def _show(results: list[dict[str, Any]], split: str) -> None:
     if shuffled:
         rows = [[name, *(result["metrics"].get(name) for result in shuffled)] for name in names]
         display.print_table([split, *headings], rows, title=f"{split}, with ties shuffled (seed {shuffled[0]['seed']})")
+    gaps = [result["beam_gap"] for result in results if "beam_gap" in result]
+    if gaps:
+        columns = [{"people": gap["cases"], "beams": gap["beams"], **gap["metrics"]} for gap in gaps]
+        rows = [[name, *(column.get(name) for column in columns)] for name in dict.fromkeys(name for column in columns for name in column)]
+        display.print_table(["beam gap", *headings], rows, title="what the beams miss of the lists of the whole catalogue")
     for result in results:
         known = ", measured before" if result["stored"] else ""
         name = result["data"].get("name")

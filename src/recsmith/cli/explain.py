@@ -36,15 +36,17 @@ def explain(
     """
     if (user is None) == (history is None):
         raise UserError("say for whom, with exactly one of --user ID or --history a,b,c; example: --user 1 --item 260")
-    from recsmith.cli.recommend import history_ids
+    from recsmith.cli.recommend import history_ids, signature
     from recsmith.recommender import load
 
     recommender = load(run)
     found = recommender.explain(item, user=user, history=None if history is None else history_ids(recommender, history), last=last)
     if as_json:
-        display.print_json(asdict(found))
+        display.print_json({**asdict(found), **signature(recommender)})
     else:
         _show(found)
+        for name in signature(recommender).values():
+            display.say(f"Language model: {name}")
 
 
 def _show(found: Evidence) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "recsmith.cli.run",
     "fit": "recsmith.cli.fit",
     "tune": "recsmith.cli.tune",
+    "transfer": "recsmith.cli.transfer",
     "evaluate": "recsmith.cli.evaluate",
     "compare": "recsmith.cli.compare",
     "report": "recsmith.cli.report",

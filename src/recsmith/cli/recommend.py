@@ -162,7 +162,7 @@ def history_ids(recommender: Recommender, words: list[str]) -> list[str]:
 
 
 def _rows(recommender: Recommender, table: pl.DataFrame) -> list[dict[str, Any]]:
-    names = ["user_id", "item_id", *[name for name in ("rank", "slot", "score", "log_likelihood") if name in table.columns]]
+    names = ["user_id", "item_id", *[name for name in ("rank", "slot", "score", "log_likelihood", "backend") if name in table.columns]]
     titles = recommender.titles(table["item_id"])
     return [{**row, "title": title} for row, title in zip(table.select(names).iter_rows(named=True), titles, strict=True)]
 
@@ -179,6 +179,8 @@ def _show(recommender: Recommender, who: str, events: list[Any], rows: list[dict
     place = "slot" if rows and "slot" in rows[0] else "rank"
     lines = [[row[place], row["title"] or "no title", str(row["item_id"]), row["score"]] for row in rows]
     display.print_table([place, "title", "item", "score"], lines, title=f"{recommender.recipe.title} recommends")
+    if rows and rows[0].get("backend"):
+        display.say(f"Language model: {rows[0]['backend']}")
 
 
 # ---- everybody --------------------------------------------------------------------------------------------------------
@@ -191,6 +193,14 @@ def _for_everybody(recommender: Recommender, out: Path, ask: Ask, *, k: int, as_
     with display.showing_progress() as progress:
         facts = write_for_everybody(recommender, out, ask, progress=progress)
     if as_json:
-        display.print_json({**facts, "k": k})
+        display.print_json({**facts, "k": k, **signature(recommender)})
     else:
         display.say(f"wrote {facts['rows']:,} rows for {facts['users']:,} users to `{out}`")
+        for name in signature(recommender).values():
+            display.say(f"Language model: {name}")
+
+
+def signature(recommender: Recommender) -> dict[str, str]:
+    """`backend`: which language model spoke; nothing where none has a part in the lists."""
+    backend = recommender.spoken_by
+    return {} if backend is None else {"backend": backend}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from recsmith.cli import display, options
+from recsmith.cli import display, language_costs, options
+
+if TYPE_CHECKING:
+    from recsmith.data import Dataset
+    from recsmith.recipe import Recipe
 
 app = typer.Typer(add_completion=False)
 
@@ -33,6 +37,8 @@ def run(
 
     Ctrl-C keeps the best weights so far; the same command again goes on where it stopped. Sets: `baselines`, `all-interaction`.
 
+    With `--set model.backend.dry_run=true` a language model is asked nothing and nothing is written: it is said what it would cost.
+
     Example: recsmith run tiger --data ml-latest-small --out runs/tiger-ml
     """
     from recsmith import fitting
@@ -44,12 +50,27 @@ def run(
         return
     chosen = load_recipe(recipe, settings=options.parse_settings(settings))
     source = options.read_data(data, columns)
+    if chosen.dry_run:
+        _rehearse(chosen, source, seed=seed, as_json=as_json)
+        return
     with display.showing_progress() as progress:
         card = fitting.run(chosen, source, out=out, seed=seed, progress=progress, message=progress.message, command=options.command_line())
     if as_json:
         display.print_json({key: card.get(key) for key in JSON_KEYS})
     else:
         show_result(card)
+    language_costs.note_failures(card.get("language", {}))
+
+
+def _rehearse(recipe: Recipe, data: Dataset, *, seed: int, as_json: bool) -> None:
+    from recsmith.rehearsal import rehearse
+
+    with display.showing_progress() as progress:
+        cost = rehearse(recipe, data, seed=seed, progress=progress)
+    if as_json:
+        display.print_json({"run": None, "recipe": recipe.name, "dry_run": cost})
+        return
+    display.say(f"{language_costs.would_ask(cost)}; nothing was asked, and nothing was written")
 
 
 def _run_set(name: str, data: str, out: Path, *, columns: str | None, settings: list[str] | None, seed: int, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import display, options
+from recsmith.cli import display, language_costs, options
 
 app = typer.Typer(add_completion=False)
 
@@ -60,12 +60,12 @@ def write(
 
 def _say(entries: list[dict[str, Any]], out: Path, recipe: str, *, dry_run: bool) -> None:
     cost = entries[-1]["cost"]
-    spent = f"{cost['prompt_tokens']:,} + {cost['answer_tokens']:,} tokens, {cost['money']:.4f} {cost['currency']}"
     if dry_run:
-        display.say(f"would ask {cost['asked']:.0f} of {cost['prompts']:.0f} prompts of `{entries[-1]['backend']}`: at most {spent}")
+        display.say(f"{language_costs.would_ask(cost)}; nothing was asked, and nothing was written")
         return
     for entry in entries:
         place = entry.get("column") or f"events of type `{entry.get('event_type', 'written')}`"
         display.say(f"{place}: {entry['written']:,} by `{entry['backend']}`")
-    display.say(f"wrote `{out}`; {spent}")
+    display.say(f"wrote `{out}`; {language_costs.spent(cost)}")
+    language_costs.note_failures(cost)
     display.say(f"next: recsmith run {recipe} --data {out} --out runs/{recipe}-written")

@@ -64,13 +64,17 @@ class SplitConfig(Config):
     """global-temporal: number of rolling origins; the test period is cut into as many windows with equally many events."""
     origin: int = Field(0, ge=0)
     """global-temporal: which of the origins this is, from 0; training ends before its window, what comes after the window is ignored."""
+    train_share: float = Field(1.0, gt=0, le=1)
+    """Share of the people with training events, drawn by `seed`, whose events train; validation and test cases stay as they are."""
     seed: int = 0
-    """Seed of the protocols that draw users, items or events."""
+    """Seed of the protocols that draw users, items or events, and of `train_share`."""
 
     @property
     def deciding(self) -> dict[str, Any]:
         """Name, version and the parameters that this protocol reads."""
-        return {"name": self.name, "version": self.version, **{field: getattr(self, field) for field in _DECIDING[self.name]}}
+        drawn = ("train_share", "seed") if self.train_share < 1 else ()
+        read = (*_DECIDING[self.name], *drawn)
+        return {"name": self.name, "version": self.version, **{field: getattr(self, field) for field in read}}
 
     @property
     def hash(self) -> str:

@@ -55,7 +55,7 @@ def split_log(log: Log, config: SplitConfig) -> Split:
         given = f"validation_share + test_share = {config.validation_share + config.test_share:g}"
         raise ConfigError(f"{given} leaves nothing to train on; their sum must be below 1")
     cut = _PROTOCOLS[config.name](log.histories, config)
-    train = log.histories.where(cut.train)
+    train = _share_of_people(log.histories.where(cut.train), config)
     validation, test = (_cases(log.histories, part, train) for part in (cut.validation, cut.test))
     if not len(test):
         raise DataError(f"split `{config.name}` finds no test case in {len(log.users):,} users and {len(log.histories.values):,} events; "
@@ -272,6 +272,16 @@ _PROTOCOLS: dict[str, Callable[[Histories, SplitConfig], _Cut]] = {
 
 
 # ---- what they share -------------------------------------------------------------------------------------------------------
+
+
+def _share_of_people(train: Histories, config: SplitConfig) -> Histories:
+    """The training events of `train_share` of the people who have any, at least one; a smaller share of one seed is part of a larger."""
+    if config.train_share == 1:
+        return train
+    people = generator(config.seed, "training people").permutation(np.flatnonzero(train.lengths > 0))
+    drawn = np.zeros(len(train), dtype=bool)
+    drawn[people[: max(1, round(config.train_share * len(people)))]] = True
+    return train.where(drawn[train.rows])
 
 
 def _cases(histories: Histories, part: _Part, train: Histories) -> Cases:

@@ -8,7 +8,8 @@ from recsmith.decoding.expansion import Normalise, Selection
 from recsmith.decoding.gap import beam_gap
 from recsmith.decoding.item_table import ItemTable
 from recsmith.decoding.masks import Rules
-from recsmith.decoding.precision import Tried, fastest
+from recsmith.decoding.part_scores import best_items
+from recsmith.decoding.precision import Tried, fastest, with_weights
 from recsmith.decoding.ranking import top_k
 from recsmith.decoding.rules import Allow, AtLeast, AtMost, Boost, BoundRules, Deny, Pin, Rule, bind_rules, must_include
 from recsmith.decoding.sampling import Sampled, list_log_likelihood
@@ -52,6 +53,7 @@ __all__ = [
     "Tried",
     "beam_gap",
     "beam_search",
+    "best_items",
     "bind_rules",
     "compare_lists",
     "faster_scan",
@@ -66,4 +68,5 @@ __all__ = [
     "slate_log_likelihood",
     "speculative_search",
     "top_k",
+    "with_weights",
 ]

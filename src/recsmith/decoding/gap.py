@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from recsmith.data import Histories
-from recsmith.decoding.beam import beam_search, score_all
+from recsmith.decoding.beam import beam_search, score_all, take_rows
 from recsmith.decoding.limits import NO_LIMITS
 from recsmith.decoding.ranking import top_k
 from recsmith.decoding.speculation import compare_lists
 from recsmith.decoding.trie import CodeTrie
-from recsmith.protocols import CodeModel, HistoryBatch, Limits
+from recsmith.protocols import CodeModel, HistoryBatch, Limits, RankedLists
+
+_CELLS = 1 << 24
+"""Logits that are held at a time: 64 MB, and a few times that in between."""
 
 
 @torch.inference_mode()
@@ -30,10 +35,10 @@ def beam_gap(
     `Overlap@k` is the share of the exact list that the beams found, `Identical@k` the share of rows whose lists are equal in order, and
     `LostLogProbability@k` how much less probable an item of the beams' list is on average. With `targets` (what was held out, one row
     per row): `Recall@k` and `ExactRecall@k` of both lists and `RecallGap@k` = exact - beam, which is negative where the model ranks the
-    target lower than its beams do. Takes memory for the whole trie: see `score_all`.
+    target lower than its beams do. Takes memory for the whole trie of at least one row: see `score_all`.
     """
     found = beam_search(model, batch, trie, k, beams=beams, limits=limits)
-    exact = top_k(score_all(model, batch, trie), k, limits=limits)
+    exact = _exact_lists(model, batch, trie, k, limits)
     there = (found.items >= 0) & (exact.items >= 0)
     lost = np.where(there, exact.scores, 0.0) - np.where(there, found.scores, 0.0)
     figures = {
@@ -45,6 +50,20 @@ def beam_gap(
         return figures
     recalls = [_recall(lists.items, targets) for lists in (found, exact)]
     return {**figures, f"Recall@{k}": recalls[0], f"ExactRecall@{k}": recalls[1], f"RecallGap@{k}": recalls[1] - recalls[0]}
+
+
+def _exact_lists(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, k: int, limits: Limits) -> RankedLists:
+    """The lists of the whole catalogue, a few rows at a time."""
+    widest = max(trie.nodes(level) * size for level, size in enumerate(trie.sizes))
+    size = max(1, _CELLS // widest)
+    parts = []
+    for start in range(0, len(batch), size):
+        rows = np.arange(start, min(start + size, len(batch)))
+        own = replace(limits, exclude=None if limits.exclude is None else limits.exclude.take(rows))
+        parts.append(top_k(score_all(model, take_rows(batch, rows), trie), k, limits=own))
+    if not parts:
+        return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
+    return RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
 def _recall(items: np.ndarray, targets: Histories) -> float:

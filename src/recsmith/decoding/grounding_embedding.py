@@ -17,8 +17,8 @@ _CHUNK = 1024
 class EmbeddingMatcher:
     """The nearest item vector, from a cosine of `threshold` on and ahead of the second by `margin`.
 
-    `encode` embeds titles into the space of `vectors` `[item, dim]`. With `titles` given, years and numbers must agree as in
-    the other matchers, because sentence encoders hardly see them.
+    `encode` embeds titles into the space of `vectors` `[item, dim]`, with the prompt of queries where the encoder has one. With `titles`
+    given, years and numbers must agree as in the other matchers, because sentence encoders hardly see them.
     """
 
     name = "embedding"

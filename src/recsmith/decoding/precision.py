@@ -10,10 +10,13 @@ import numpy as np
 from torch import nn
 
 from recsmith.decoding.speculation import compare_lists
-from recsmith.nn.packed_linear import can_pack, packed
+from recsmith.nn.packed_linear import Weights, can_pack, packed
 from recsmith.protocols import RankedLists
 
 AS_TRAINED = "as trained"
+
+
+_PACKED: dict[str, Weights] = {"packed fp32": "fp32", "packed bf16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,13 @@ def fastest(
     """The model to answer with, the name of its weights, and what was measured of all that were tried.
 
     `answer` gives the lists of a sample of rows with the model that it is handed; its time is what counts. Chosen is the fastest whose
-    lists hold at least `least_overlap` of the items of the trained model's. Weights are packed only for models on the CPU.
+    lists hold at least `least_overlap` of the items of the trained model's. Only the weights of linear layers on the CPU are packed.
     """
-    models = {AS_TRAINED: model}
-    if can_pack() and all(parameter.device.type == "cpu" for parameter in model.parameters()):
-        models |= {"packed fp32": packed(model, "fp32"), "packed bf16": packed(model, "bf16")}
+    names = [AS_TRAINED]
+    layers = any(type(module) is nn.Linear for module in model.modules())
+    if layers and can_pack() and all(parameter.device.type == "cpu" for parameter in model.parameters()):
+        names += _PACKED
+    models = {name: with_weights(model, name) for name in names}
     exact = answer(model)
     overlaps = {name: compare_lists(answer(candidate), exact) for name, candidate in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -49,3 +54,8 @@ def fastest(
     close = [name for name in models if name == AS_TRAINED or tried[name].overlap >= least_overlap]
     chosen = min(close, key=lambda name: tried[name].seconds)
     return models[chosen], chosen, tried
+
+
+def with_weights(model: nn.Module, name: str) -> nn.Module:
+    """The model with weights of a name that `fastest` gave: itself as trained, else a copy that only answers."""
+    return model if name == AS_TRAINED else packed(model, _PACKED[name])

@@ -55,12 +55,14 @@ class VectorCache:
             self._merge(segments, paths)
         return found, vectors[found]
 
-    def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        """Store `vectors` float32 `[key, dim]` in a new segment."""
+    def add(self, keys: np.ndarray, vectors: np.ndarray) -> bool:
+        """Store `vectors` float32 `[key, dim]` in a new segment; whether that could be done."""
         try:
             self._write(keys, vectors)
         except (OSError, SafetensorError) as error:
             log.warning("the vector cache %s cannot be written (%s); going on without it", self.folder, error)
+            return False
+        return True
 
     def _write(self, keys: np.ndarray, vectors: np.ndarray) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)

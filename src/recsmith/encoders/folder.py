@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from recsmith.encoders.batches import Batch, in_order
 from recsmith.encoders.hub import folder_hash
 from recsmith.encoders.text import checked_texts
 from recsmith.errors import UserError, import_extra
@@ -52,17 +53,15 @@ class FolderEncoder:
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Vectors float32 `[text, dim]` of length 1."""
         texts = checked_texts(texts)
+        return in_order(self.batches(texts), len(texts), dim=self._model.config.hidden_size, progress=progress)
+
+    def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """See `BatchedEncoder.batches`; short texts first."""
+        texts = checked_texts(texts)
         order = np.argsort([len(text) for text in texts], kind="stable")
-        parts = [np.zeros((0, self._model.config.hidden_size), dtype=np.float32)]
         for start in range(0, len(order), self._batch_size):
             rows = order[start : start + self._batch_size]
-            parts.append(self._batch([texts[row] for row in rows]))
-            if progress is not None:
-                progress("encoding texts", start + len(rows), len(order))
-        vectors = np.concatenate(parts)
-        back = np.empty_like(vectors)
-        back[order] = vectors
-        return back
+            yield rows, self._batch([texts[row] for row in rows])
 
     @torch.inference_mode()
     def _batch(self, texts: list[str]) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recsmith.encoders.batches import Batch, in_order
 from recsmith.encoders.text import checked_texts
 from recsmith.errors import UserError, import_extra
 from recsmith.protocols import Progress
@@ -37,23 +38,21 @@ class HubEncoder:
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Vectors float32 `[text, dim]` of length 1."""
+        texts = checked_texts(texts)
+        return in_order(self.batches(texts), len(texts), dim=0 if texts else self._dim(), progress=progress)
+
+    def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """See `BatchedEncoder.batches`; short texts first."""
         import torch
 
         texts = checked_texts(texts)
-        if not texts:
-            return np.zeros((0, self._dim()), dtype=np.float32)
         order = np.argsort([len(text) for text in texts], kind="stable")
-        parts = []
         device, dtype = self._runtime.device.type, self._runtime.compute_dtype
         for start in range(0, len(order), self._batch_size):
             rows = order[start : start + self._batch_size]
             with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-                parts.append(self._batch([texts[row] for row in rows]))
-            if progress is not None:
-                progress("encoding texts", start + len(rows), len(order))
-        vectors = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
-        vectors[order] = np.concatenate(parts)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+                vectors = self._batch([texts[row] for row in rows])
+            yield rows, vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def _batch(self, texts: list[str]) -> np.ndarray:
         tensor = self._model.encode(texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False)

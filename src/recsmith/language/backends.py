@@ -20,6 +20,8 @@ class BackendConfig(Config):
     """Address, model and limits of an endpoint."""
     local: LocalConfig | None = None
     """Folder of a local model."""
+    on_failure: Literal["stop", "keep"] = "stop"
+    """A prompt that gets no answer: stop ends the work (answers so far are kept), keep goes on without it and counts it."""
     dry_run: bool = False
     """Ask nothing and count what it would cost at most; what the cache knows is answered from there, all else with nothing."""
 

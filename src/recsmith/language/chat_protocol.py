@@ -59,7 +59,7 @@ def read_completion(body: bytes, prompt: Prompt, *, backend: str) -> Completion:
     """The answer in the body of a whole response; raises `PassingFailure` when it is no such thing."""
     document = _json(body)
     choice = _first_choice(document)
-    text = (choice.get("message") or {}).get("content")
+    text = _part(choice, "message").get("content")
     finish = _FINISHES.get(str(choice.get("finish_reason")), "stop")
     if not isinstance(text, str):
         if finish != "filter":
@@ -90,15 +90,16 @@ class StreamReader:
         if "error" in document:
             raise PassingFailure(f"its stream reports an error: {_error_text(document)}")
         self._about |= {key: document[key] for key in ("model", "usage") if document.get(key)}
-        choice = next(iter(document.get("choices") or []), None)
-        return "" if choice is None else self._take(choice)
+        return self._take(_first_choice(document)) if document.get("choices") else ""
 
     def _take(self, choice: dict[str, Any]) -> str:
         if choice.get("finish_reason"):
             self.finish = _FINISHES.get(str(choice["finish_reason"]), "stop")
-        piece = (choice.get("delta") or {}).get("content") or ""
+        piece = _part(choice, "delta").get("content") or ""
+        if not isinstance(piece, str):
+            raise PassingFailure("its stream holds a piece that is no text")
         self.pieces.append(piece)
-        return str(piece)
+        return piece
 
     def completion(self, prompt: Prompt) -> Completion:
         """The whole answer; raises `PassingFailure` when the stream broke off before its end."""
@@ -114,20 +115,12 @@ def require_model(completion: Completion, model: str) -> Completion:
     return completion
 
 
-def failure_of(status: int, body: bytes, *, wait: float | None, backend: str, key: str | None) -> PassingFailure | BackendError:
+def failure_of(status: int, body: bytes, *, wait: float | None, backend: str) -> PassingFailure | BackendError:
     """What a response that is no success means: worth another call, or final."""
-    text = redacted(_error_text(_lenient(body)), key)
+    text = _error_text(_lenient(body))
     if status in PASSING_STATUSES and not any(code in body.decode("utf-8", "replace") for code in _NO_MONEY):
         return PassingFailure(f"status {status}: {text}", wait=wait)
     return BackendError(f"{backend} refused the prompt with status {status}: {text}; {_advice(status)}")
-
-
-def redacted(text: str, key: str | None) -> str:
-    """The text without the key, also where it stands shortened in the middle as servers like to do."""
-    if not key:
-        return text
-    shown = text.replace(key, "[key]")
-    return shown.replace(key[:8], "[key]") if len(key) >= 12 else shown
 
 
 def _advice(status: int) -> str:
@@ -145,8 +138,8 @@ def _advice(status: int) -> str:
 
 
 def _completion(text: str, document: dict[str, Any], finish: Finish, prompt: Prompt, backend: str) -> Completion:
-    usage = document.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
+    usage = _part(document, "usage")
+    details = _part(usage, "prompt_tokens_details")
     return Completion(
         text,
         backend,
@@ -167,6 +160,12 @@ def _first_choice(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise PassingFailure("its answer holds no choices")
     return choices[0]
+
+
+def _part(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part that should be an object; an empty one where the server sends something else."""
+    part = document.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def compile_prompt(
     *,
     max_tokens: int | None = None,
     count: CountTokens = estimate_tokens,
-    summarise: Summarise | None = None,
+    summarise: Mapping[str, Summarise] | None = None,
     sampling: Sampling | None = None,
     choices: tuple[str, ...] = (),
     schema: Mapping[str, Any] | None = None,
@@ -46,11 +46,12 @@ def compile_prompt(
     """Fill the template in. `max_tokens` limits the prompt; the answer's length comes from the sampling.
 
     When it does not fit, sections are shortened in order of priority, least first: lists lose entries at the end that the section
-    does not keep (all but one), then whole sections go that are not required. `summarise` may put one line in the place of the entries
-    a list has lost. Raises `UserError` for a missing, unknown or wrongly typed value, and when even the shortest form does not fit.
+    does not keep (all but one), then whole sections go that are not required. `summarise` names list fields (`items`) of which one line
+    may stand in the place of the entries that they have lost. Raises `UserError` for a missing, unknown or wrongly typed value, and when
+    even the shortest form does not fit.
     """
     checked = _checked(template, values)
-    draft = _Draft(template, checked, count, summarise, sampling or template.sampling, choices, schema)
+    draft = _Draft(template, checked, count, summarise or {}, sampling or template.sampling, choices, schema)
     if max_tokens is not None:
         _shorten(draft, max_tokens)
     prompt = draft.prompt()
@@ -66,7 +67,7 @@ class _Draft:
     template: Template
     values: dict[str, Any]
     count: CountTokens
-    summarise: Summarise | None
+    summarise: Mapping[str, Summarise]
     sampling: Sampling
     choices: tuple[str, ...]
     schema: Mapping[str, Any] | None
@@ -112,9 +113,9 @@ class _Draft:
 
     def _summary(self, name: str, positions: list[int]) -> list[str]:
         lost = [text for place, text in enumerate(self.values[name]) if place not in set(positions)]
-        if not lost or self.summarise is None or self.template.fields[name] == "numbered":
+        if not lost or name not in self.summarise or self.template.fields[name] == "numbered":
             return []
-        return [f"- before these, {len(lost)} more: {as_data(self.summarise(lost), longest=self.template.longest_text)}"]
+        return [f"- before these, {len(lost)} more: {as_data(self.summarise[name](lost), longest=self.template.longest_text)}"]
 
     def prompt(self) -> Prompt:
         return Prompt(self.messages(), self.sampling, self.choices, self.schema)

@@ -15,7 +15,7 @@ def template_profiles(
     """One profile per person: the `most` frequent categories with their shares, then the `last` titles.
 
     `histories` are titles, oldest first, and `categories` the categories of each event of them. Equal shares in the order in which they
-    were met. A baseline of ours: the embedded default of `rankers.profile`.
+    were met. A baseline of ours: the embedded default of `rankers.profile`, which ranks by them.
     """
     return [_one(titles, kinds, most, last) for titles, kinds in zip(histories, categories, strict=True)]
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from recsmith.config import Config
-from recsmith.errors import BackendError, ConfigError, UserError, import_extra
+from recsmith.errors import BackendError, import_extra
+from recsmith.key_safety import checked_address, key_in, keyless
 from recsmith.language.budget import Price
 from recsmith.language.chat_protocol import (
     PassingFailure,
@@ -22,7 +21,6 @@ from recsmith.language.chat_protocol import (
     Structured,
     failure_of,
     read_completion,
-    redacted,
     request_body,
     require_model,
 )
@@ -84,7 +82,7 @@ class EndpointBackend:
 
     def __init__(self, config: EndpointConfig) -> None:
         self.config = config
-        self._url = _checked(config.url)
+        self._url = checked_address(config.url)
         self._httpx = import_extra("httpx", extra="language", purpose="a language model behind an endpoint")
         self._failures = (self._httpx.TransportError, self._httpx.StreamError, TimeoutError)
         self._random = random.Random()
@@ -110,7 +108,8 @@ class EndpointBackend:
         attempt = 1
         while True:
             try:
-                completion = await self._attempt(prompt)
+                with self._keyless():
+                    completion = await self._attempt(prompt)
             except PassingFailure as failure:
                 await self._wait(failure, attempt)
                 attempt += 1
@@ -127,10 +126,11 @@ class EndpointBackend:
         while True:
             reader = StreamReader(self.name)
             try:
-                async for piece in self._pieces(prompt, reader):
-                    begun = True
-                    yield piece
-                self._checked_answer(reader.completion(prompt))
+                with self._keyless():
+                    async for piece in self._pieces(prompt, reader):
+                        begun = True
+                        yield piece
+                    self._checked_answer(reader.completion(prompt))
             except PassingFailure as failure:
                 if begun:
                     raise BackendError(f"{self.name} broke off in the middle of its answer: {failure}; ask again") from None
@@ -146,6 +146,14 @@ class EndpointBackend:
             await connections.client.aclose()
 
     # ---- inside ----
+
+    @property
+    def _key(self) -> str:
+        return key_in(self.config.key_variable)
+
+    def _keyless(self) -> AbstractContextManager[None]:
+        """Around every call: whatever a server says, and wherever it says it, the key does not get into an error."""
+        return keyless(self._key, PassingFailure, BackendError)
 
     async def _attempt(self, prompt: Prompt) -> Completion:
         if not self.config.streaming:
@@ -176,7 +184,7 @@ class EndpointBackend:
         await connections.requests.wait()
         await connections.tokens.wait(prompt_tokens(prompt) + prompt.sampling.max_tokens)
         body = request_body(prompt, model=self.config.model, stream=stream, structured=self.config.structured)
-        key = os.environ.get(self.config.key_variable, "")
+        key = self._key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             async with (
@@ -185,18 +193,18 @@ class EndpointBackend:
                 connections.client.stream("POST", f"{self._url}/chat/completions", json=body, headers=headers) as response,
             ):
                 if response.status_code != 200:
-                    raise await self._failure(response, key)
+                    raise await self._failure(response)
                 yield response
         except self._failures as error:
             reason = (
                 f"no answer within {self.config.timeout:g} s" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             )
-            raise PassingFailure(redacted(reason, key)) from None
+            raise PassingFailure(reason) from None
 
-    async def _failure(self, response: Any, key: str) -> PassingFailure | BackendError:
+    async def _failure(self, response: Any) -> PassingFailure | BackendError:
         body = await self._read(response)
         wait = retry_after(response.headers.get("Retry-After"))
-        return failure_of(response.status_code, body, wait=wait, backend=self.name, key=key)
+        return failure_of(response.status_code, body, wait=wait, backend=self.name)
 
     async def _read(self, response: Any) -> bytes:
         parts, size = [], 0
@@ -231,12 +239,3 @@ class EndpointBackend:
             places = asyncio.Semaphore(config.concurrency)
             self._connections = _Connections(loop, client, places, Pace(config.requests_per_minute), Pace(config.tokens_per_minute))
         return self._connections
-
-
-def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"setting `url` = {url!r} is no address of an endpoint; example: https://api.example.com/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UserError("the endpoint's `url` holds a name, a key or a query; leave them out and put the key into an environment variable")
-    return url.rstrip("/")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +17,8 @@ from pydantic import Field
 from recsmith.config import Config
 from recsmith.errors import BackendError, UserError, import_extra
 from recsmith.language.completion import Completion, Prompt
+from recsmith.language.json_form import form_of
+from recsmith.language.json_guide import Guide, token_texts
 from recsmith.runtime import Device, Precision, Runtime
 
 if TYPE_CHECKING:
@@ -40,8 +44,9 @@ class LocalBackend:
     """A model on this machine. Loading never executes code of the folder: safetensors alone, no remote code.
 
     Prompts that wait at the same time are answered in one batch (left-padded, with a key-value cache); drawn answers (temperature above 0)
-    are generated one at a time, each from its own seed, so that they do not depend on their neighbours. `choices` are enforced
-    while decoding. A tokenizer's chat template is used where there is one; else messages follow each other as paragraphs.
+    are generated one at a time, each from its own seed, so that they do not depend on their neighbours. `choices`, or else a `schema`
+    (see `form_of`), are enforced while decoding, and an answer to a schema is closed before it reaches its longest length. A tokenizer's
+    chat template is used where there is one; else messages follow each other as paragraphs.
     """
 
     def __init__(self, config: LocalConfig) -> None:
@@ -53,6 +58,7 @@ class LocalBackend:
         precision: Precision = "auto" if config.precision in ("auto", "int8") else config.precision  # type: ignore[assignment]
         self._runtime = Runtime.choose(config.device, precision)
         self._waiting: list[tuple[Prompt, asyncio.Future[Completion]]] = []
+        self._guides: dict[str, Guide] = {}
         self._worker: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
 
@@ -72,7 +78,9 @@ class LocalBackend:
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     async def complete(self, prompt: Prompt) -> Completion:
-        """Answer one prompt; raises `BackendError` when it does not fit the model."""
+        """Answer one prompt; raises `BackendError` when it does not fit the model, `UserError` for a schema that cannot be enforced."""
+        if prompt.schema is not None and not prompt.choices:
+            form_of(prompt.schema)
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.append((prompt, answer))
         if self._worker is None or self._worker.done():
@@ -95,15 +103,17 @@ class LocalBackend:
         await asyncio.sleep(0)
         while self._waiting:
             batch = self._next_batch()
+            answers: Sequence[Completion | Exception]
             try:
-                answers = await asyncio.to_thread(self._generate, [prompt for prompt, _ in batch])
-            except BackendError as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(BackendError(str(error)))
-                continue
+                answers = await asyncio.to_thread(self._answers, [prompt for prompt, _ in batch])
+            except Exception as error:  # noqa: BLE001 - handed on to those who wait, who would wait forever
+                answers = [error] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
                     future.set_result(answer)
 
     def _next_batch(self) -> list[tuple[Prompt, asyncio.Future[Completion]]]:
@@ -141,20 +151,37 @@ class LocalBackend:
             return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         return "\n\n".join(message["content"] for message in messages) + "\n"
 
-    def _generate(self, prompts: list[Prompt]) -> list[Completion]:
+    def _answers(self, prompts: list[Prompt]) -> list[Completion | BackendError]:
+        """The answer to each prompt, and an error where one does not fit the model."""
+        with self._lock:
+            texts = [self._rendered(prompt) for prompt in prompts]
+            found: list[Any] = [self._misfit(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+            rows = [row for row, error in enumerate(found) if error is None]
+            if rows:
+                for row, answer in zip(rows, self._generate([prompts[row] for row in rows], [texts[row] for row in rows]), strict=True):
+                    found[row] = answer
+        return found
+
+    def _misfit(self, prompt: Prompt, text: str) -> BackendError | None:
+        longest = prompt.sampling.max_tokens
+        least = 0 if prompt.schema is None or prompt.choices else self._guide(prompt.schema).least
+        if least > longest:
+            needed = f"{least} tokens" if least < math.inf else "words that its tokenizer has not"
+            return BackendError(f"{self.name} needs {needed} for an answer of the schema, `sampling.max_tokens` allows {longest}; raise it")
+        return self._lack_of_room(len(self._tokenizer(text)["input_ids"]) + longest)
+
+    def _generate(self, prompts: list[Prompt], texts: list[str]) -> list[Completion]:
+        """Answers to prompts of one sampling that fit the model."""
         import torch
 
-        with self._lock, torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            inputs = self._tokenizer([self._rendered(prompt) for prompt in prompts], return_tensors="pt", padding=True).to(
-                self._model.device
-            )
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            inputs = self._tokenizer(texts, return_tensors="pt", padding=True).to(self._model.device)
             width, sampling = inputs["input_ids"].shape[1], prompts[0].sampling
-            self._require_room(width + sampling.max_tokens)
             torch.manual_seed(int(prompts[0].key(self.name)[:15], 16))
             options: dict[str, Any] = {"do_sample": False}
             if sampling.temperature > 0:
                 options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-            if any(prompt.choices for prompt in prompts):
+            if any(prompt.choices or prompt.schema is not None for prompt in prompts):
                 options["prefix_allowed_tokens_fn"] = self._allowed(prompts, width)
             tokens = self._model.generate(
                 input_ids=inputs["input_ids"],
@@ -178,27 +205,44 @@ class LocalBackend:
         return Completion(text, self.name, Path(self.config.folder).name, int(mask.sum()), len(kept), finish=finish)
 
     def _allowed(self, prompts: list[Prompt], width: int) -> Callable[[int, Tensor], list[int]]:
-        """What may come next in each row: the next tokens of those choices that begin as the row does, then the end."""
+        """What may come next in each row."""
+        rules = [self._rule(prompt) for prompt in prompts]
+        return lambda row, tokens: rules[row](tokens[width:].tolist())
+
+    def _rule(self, prompt: Prompt) -> Callable[[list[int]], list[int]]:
+        """The tokens of an answer so far → what may come next: of the choices those that begin so, of a schema what it allows, or all."""
         end = self._tokenizer.eos_token_id
-        paths = [[[*self._plain(choice), end] for choice in prompt.choices] for prompt in prompts]
-        everything = list(range(len(self._tokenizer)))
+        if not prompt.choices and prompt.schema is not None:
+            return self._guide(prompt.schema).follow(prompt.sampling.max_tokens, end)
+        if not prompt.choices:
+            everything = list(range(len(self._tokenizer)))
+            return lambda _: everything
+        paths = [[*self._plain(choice), end] for choice in prompt.choices]
 
-        def allowed(row: int, tokens: Tensor) -> list[int]:
-            if not paths[row]:
-                return everything
-            begun = tokens[width:].tolist()
+        def next_of_choices(begun: list[int]) -> list[int]:
             size = len(begun)
-            return sorted({path[size] for path in paths[row] if len(path) > size and path[:size] == begun}) or [end]
+            return sorted({path[size] for path in paths if len(path) > size and path[:size] == begun}) or [end]
 
-        return allowed
+        return next_of_choices
+
+    def _guide(self, schema: Mapping[str, Any]) -> Guide:
+        name = json.dumps(schema)
+        if name not in self._guides:
+            self._guides[name] = Guide(form_of(schema), self._token_texts)
+        return self._guides[name]
+
+    @cached_property
+    def _token_texts(self) -> dict[int, str]:
+        return token_texts(self._tokenizer)
 
     def _plain(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _require_room(self, tokens: int) -> None:
+    def _lack_of_room(self, tokens: int) -> BackendError | None:
         room = getattr(self._model.config, "max_position_embeddings", None)
-        if room is not None and tokens > room:
-            raise BackendError(f"{self.name} holds {room} tokens, prompt and answer may need {tokens}; give `max_tokens` to the compiler")
+        if room is None or tokens <= room:
+            return None
+        return BackendError(f"{self.name} holds {room} tokens, prompt and answer may need {tokens}; give `max_tokens` to the compiler")
 
     def _log_likelihood(self, context: str, continuations: Sequence[str]) -> list[float]:
         import torch
@@ -210,7 +254,9 @@ class LocalBackend:
             device = self._model.device
             start = self._plain(context) or [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id]
             longest = max(map(len, rows))
-            self._require_room(len(start) + longest)
+            lack = self._lack_of_room(len(start) + longest)
+            if lack is not None:
+                raise lack
             read = self._model(torch.tensor([start], device=device), use_cache=True, logits_to_keep=1)
             cache = read.past_key_values
             cache.batch_repeat_interleave(len(rows))

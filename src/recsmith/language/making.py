@@ -10,6 +10,7 @@ from recsmith.language.backends import BackendConfig, make_backend
 from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
 from recsmith.language.dry_run import DryRun
+from recsmith.protocols import Progress
 from recsmith.runtime import default_cache
 
 
@@ -21,7 +22,11 @@ def make_asker(config: BackendConfig, *, budget: Budget, cache: str | None, back
     chosen = backend or make_backend(config)
     if chosen is None:
         return None
-    answers = AnswerCache(Path(cache) if cache else default_cache() / "answers.sqlite")
+    return asker_of(chosen, config, budget=budget, cache=AnswerCache(Path(cache) if cache else default_cache() / "answers.sqlite"))
+
+
+def asker_of(backend: Backend, config: BackendConfig, *, budget: Budget, cache: AnswerCache, progress: Progress | None = None) -> Asker:
+    """The asker of `backend` that does with failures, and in a dry run, what `config` says; a dry run knows no budget."""
     if config.dry_run:
-        return Asker(DryRun(chosen, cache=answers))
-    return Asker(chosen, cache=answers, budget=budget)
+        return Asker(DryRun(backend, cache=cache), progress=progress)
+    return Asker(backend, cache=cache, budget=budget, on_failure="keep" if config.on_failure == "keep" else "raise", progress=progress)

@@ -54,11 +54,15 @@ class Memory:
 class DialogueMemory:
     """The memories of one conversation partner, oldest first."""
 
-    def __init__(self, config: MemoryConfig, encode: Encode, memories: Sequence[Memory] = ()) -> None:
+    def __init__(
+        self, config: MemoryConfig, encode: Encode, memories: Sequence[Memory] = (), *, encode_queries: Encode | None = None
+    ) -> None:
+        """`encode` is the encoder of memories, `encode_queries` that of what is said now; None: the same."""
         self.config = config
         self.memories: list[Memory] = []
-        self._encode = encode
+        self._encode, self._encode_queries = encode, encode_queries or encode
         self._vectors: dict[str, np.ndarray] = {}
+        self._asked: dict[str, np.ndarray] = {} if encode_queries else self._vectors
         for memory in memories:
             self.remember(memory)
 
@@ -117,23 +121,28 @@ class DialogueMemory:
             raise StorageError(f"the memory `{path}` cannot be written: {error.strerror or error}; choose another place") from error
 
     @classmethod
-    def load(cls, path: Path, config: MemoryConfig, encode: Encode) -> DialogueMemory:
+    def load(cls, path: Path, config: MemoryConfig, encode: Encode, *, encode_queries: Encode | None = None) -> DialogueMemory:
         """Read what `save` wrote. Raises `UserError` for a file that is something else."""
         try:
-            return cls(config, encode, [Memory(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line])
+            memories = [Memory(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+            return cls(config, encode, memories, encode_queries=encode_queries)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"`{path}` holds no memories ({str(error)[:80]}); give a file that `save` wrote") from None
 
     def _relevance(self, words: str) -> np.ndarray:
-        texts = [one.text for one in self.memories]
-        new = [text for text in dict.fromkeys([*texts, words]) if text not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, np.asarray(self._encode(new), dtype=np.float64), strict=True))
-        rows = np.stack([self._vectors[text] for text in texts])
-        asked = self._vectors[words]
+        rows = _learned([one.text for one in self.memories], self._vectors, self._encode)
+        asked = _learned([words], self._asked, self._encode_queries)[0]
         lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(asked)
         likeness: np.ndarray = rows @ asked / np.maximum(lengths, 1e-12)
         return likeness
+
+
+def _learned(texts: Sequence[str], known: dict[str, np.ndarray], encode: Encode) -> np.ndarray:
+    """Vectors float64 `[text, dim]`; what is not yet `known` is encoded, all in one call, and then is."""
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    if new:
+        known.update(zip(new, np.asarray(encode(new), dtype=np.float64), strict=True))
+    return np.stack([known[text] for text in texts])
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:

@@ -150,7 +150,10 @@ def _entry_text(entry: Any) -> str:
 
 
 def _json_values(text: str, openings: str) -> list[Any]:
-    """Every JSON value in the text that starts with one of these signs, from the left, none inside another."""
+    """Every JSON value in the text that starts with one of these signs, from the left, none inside another.
+
+    What is nested too deep to be read ends the search: it would have to be tried again at each of its levels.
+    """
     decoder, found, place = json.JSONDecoder(strict=False), [], 0
     while place < len(text):
         if text[place] not in openings:
@@ -158,7 +161,9 @@ def _json_values(text: str, openings: str) -> list[Any]:
             continue
         try:
             value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            break
+        except ValueError:
             place += 1
         else:
             found.append(value)

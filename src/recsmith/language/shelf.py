@@ -25,6 +25,8 @@ class Shelf:
     """Texts → vectors, with the encoder of whoever made the shelf."""
     people: Histories = field(default_factory=lambda: Histories.from_rows([]))
     """Training histories, one row per person; no rows where the ranker does not want them."""
+    encode_queries: Encode | None = None
+    """As `encode`, for what people say, where the encoder wants it told apart; None: `encode`."""
 
     @cached_property
     def takers(self) -> list[np.ndarray]:

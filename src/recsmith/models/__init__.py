@@ -61,6 +61,7 @@ MODELS = Registry(
         "alpharec": "recsmith.models.alpharec:Alpharec",
         "vqrec": "recsmith.models.vqrec:Vqrec",
         "liked-items": "recsmith.models.liked_items:LikedItems",
+        "reviewed-items": "recsmith.models.reviewed_items:ReviewedItems",
         "tcf": "recsmith.models.tcf:Tcf",
         "rlmrec": "recsmith.models.rlmrec:Rlmrec",
         "once": "recsmith.models.once:Once",

@@ -90,10 +90,10 @@ class Calrec(WritingModel):
                 whole = [_from_first(source[-1], row, self.network.end) for source, row in zip(begun, rows, strict=True)]
                 pairs = [(source[:-1], [*row, self.network.end]) for source, row in zip(begun, whole, strict=True)]
                 likely += self.network.log_likelihood(pairs).view(-1, self.config.texts).tolist()
-                self._count(whole)
                 told += [
                     [self.network.text(row) for row in whole[at : at + self.config.texts]] for at in range(0, len(whole), self.config.texts)
                 ]
+        self._count(told)
         return told, likely
 
     def _of_target(self, item: int) -> bool:

@@ -15,6 +15,7 @@ from recsmith.config import Config
 from recsmith.data import Histories
 from recsmith.errors import ConfigError
 from recsmith.nn.item_vectors import ItemVectors
+from recsmith.nn.quantised_linear import weight_count
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig
 from recsmith.tuning_language.tuner import TunerConfig, learning
@@ -52,7 +53,7 @@ class E4srec(nn.Module):
 
     def __init__(self, config: E4srecConfig, *, items: int, vectors: np.ndarray) -> None:
         super().__init__()
-        if config.tuner.method in ("prompt", "prefix") or (config.network.folder is None and config.network.kind == "t5"):
+        if config.tuner.virtual_tokens or (config.network.folder is None and config.network.kind == "t5"):
             raise ConfigError("E4SRec injects vectors into a decoder-only model; use kind = causal and method = full, lora or adapter")
         self.config, self.items = config, items
         self.given = ItemVectors(vectors)
@@ -90,9 +91,8 @@ class E4srec(nn.Module):
 
     def figures(self) -> dict[str, Any]:
         """Which language model it is, and how much of it learns."""
-        weights = sum(one.numel() for one in self.network.parameters())
         kind = self.config.network.folder or "own causal"
-        return {"backend": f"{kind}, {weights:,} weights", "weights that learn": sum(learning(self).values())}
+        return {"backend": f"{kind}, {weight_count(self.network):,} weights", "weights that learn": sum(learning(self).values())}
 
     def _states(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
         """States behind the prompt and behind each item, `[row, 1 + longest, width]`, and the lengths of the rows."""

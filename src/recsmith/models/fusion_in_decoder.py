@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from recsmith.data import Histories
+from recsmith.errors import ConfigError
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.nn.neighbour_table import NeighbourTable
 from recsmith.protocols import HistoryBatch
@@ -49,6 +50,11 @@ class FusionInDecoder(CandidateModel):
     Config: ClassVar[type[FusionInDecoderConfig]] = FusionInDecoderConfig
 
     def __init__(self, config: FusionInDecoderConfig, *, items: int) -> None:
+        if config.tuner.virtual_tokens and config.tuner.method != "prefix":
+            raise ConfigError(
+                f"tuner.method = {config.tuner.method} puts virtual tokens before each passage, which fusion in the decoder does not read; "
+                "choose full, lora, adapter or prefix, without frozen_tokens"
+            )
         super().__init__(config, items=items, retriever=closed_form_retriever(config.retriever, config.retriever_settings, items=items))
         self.besides = NeighbourTable(items, config.neighbours)
         self.question, self.passage = self.task_set.template[0], self.task_set.of("alignment")[0]

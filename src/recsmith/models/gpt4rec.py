@@ -54,18 +54,24 @@ class Gpt4rec(WritingModel):
             return torch.zeros(0, self.items, device=self.events.device)
         places = squeezed(self.events.float().expand(len(batch), -1))
         search = self._found_by()
-        for row, queries in enumerate(self.queries_of(batch)):
+        written = self._written_for(batch)
+        self._count(written)
+        for row, queries in enumerate(map(_distinct, written)):
             found = torch.from_numpy(shared_out(search(queries), min(self.config.found, self.items))).to(places.device)
             places[row, found] = torch.arange(len(found), 0, -1, dtype=places.dtype, device=places.device)
         return places
 
     def queries_of(self, batch: HistoryBatch) -> list[list[str]]:
         """The queries for each row, likeliest first, each once."""
+        return [_distinct(texts) for texts in self._written_for(batch)]
+
+    def _written_for(self, batch: HistoryBatch) -> list[list[str]]:
+        """`queries` texts for each row, likeliest first, as they were written."""
         questions = self.questions(batch.known())
         rows = [row for start in range(0, len(questions), _AT_ONCE) for row in self._beams(questions[start : start + _AT_ONCE])]
         count = self.config.queries
         texts = [self.network.text(row) for row in rows]
-        return [list(dict.fromkeys(text for text in texts[at : at + count] if text)) or [""] for at in range(0, len(texts), count)]
+        return [texts[at : at + count] for at in range(0, len(texts), count)]
 
     @torch.no_grad()
     def _beams(self, questions: list[list[int]]) -> list[list[int]]:
@@ -92,6 +98,11 @@ class Gpt4rec(WritingModel):
         if self._search is None or self._search[0] is not texts:
             self._search = (texts, WordSearch(texts))
         return self._search[1]
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    """Texts that say something, each once; one empty text where there are none."""
+    return list(dict.fromkeys(text for text in texts if text)) or [""]
 
 
 def shared_out(scores: np.ndarray, k: int) -> np.ndarray:

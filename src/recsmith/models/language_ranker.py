@@ -14,9 +14,8 @@ from recsmith.config import Config
 from recsmith.data import Histories
 from recsmith.data.item_facts import ItemFacts
 from recsmith.decoding.grounding import Grounding
-from recsmith.decoding.grounding_exact import ExactMatcher
-from recsmith.decoding.grounding_fuzzy import FuzzyMatcher
-from recsmith.encoders import EncoderConfig, encode_texts
+from recsmith.decoding.grounding_catalogue import catalogue_grounding
+from recsmith.encoders import CatalogueVectors, EncoderConfig
 from recsmith.errors import DataError
 from recsmith.language.asker import Asker
 from recsmith.language.backends import BackendConfig
@@ -24,11 +23,12 @@ from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
 from recsmith.language.making import make_asker
 from recsmith.language.rankers import RANKERS, RankCase, Ranked
-from recsmith.language.rankers.case import LearningRanker, ShelfRanker
+from recsmith.language.rankers.case import LearningRanker, OfflineRanker, ShelfRanker
 from recsmith.language.rankers.embedded import EncoderRanker
 from recsmith.language.shelf import Shelf
 from recsmith.models.fact_table import FactTable
 from recsmith.models.lessons import draw_lessons
+from recsmith.models.named_items import NamedItems
 from recsmith.models.retriever import closed_form_retriever
 from recsmith.nn.neighbour_table import NeighbourTable
 from recsmith.nn.packed_rows import PackedRows
@@ -54,13 +54,17 @@ class LanguageRankerConfig(Config):
     ranker_settings: dict[str, Any] = {}
     """Settings of the ranker."""
     backend: BackendConfig = BackendConfig()
-    """Which language model; none: an encoder orders the candidates by their texts, offline."""
+    """Which language model; none: an encoder orders the candidates by their texts, or by template profiles, offline."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder that answers where there is no language model."""
     budget: Budget = Budget()
     """What may be spent; a spent budget ends the run, and the same command with a larger one goes on from there."""
     cache: str | None = None
     """File that keeps the answers (SQLite); None: `answers.sqlite` in `$RECSMITH_CACHE` or `~/.cache/recsmith`."""
+    names: int = Field(0, ge=0)
+    """Titles that the language model first names in its own words; those that the catalogue has stand before the retriever's candidates."""
+    grounding: Literal["spelling", "meaning"] = "spelling"
+    """How written titles find their items: exact, then fuzzy spelling; meaning: and then by the vectors of `encoder`."""
     knowledge: int = Field(0, ge=0)
     """Lines about what people took besides, for templates with a field `knowledge` (rank-with-knowledge); counted in training."""
     max_history: int = Field(20, ge=1)
@@ -98,19 +102,23 @@ class LanguageRanker(nn.Module):
         self.table, self.facts, self.people, self.learned = TextTable(), FactTable(), PackedRows(), TextTable()
         self.besides = NeighbourTable(items if config.knowledge else 0, _NEIGHBOURS)
         make = RANKERS.get(config.ranker)
-        self._ranker = make(make.Config.parse(config.ranker_settings, where="model.ranker_settings"), ground=ground_in)
+        self._ranker = make(make.Config.parse(config.ranker_settings, where="model.ranker_settings"), ground=self._ground_in)
         self._backend = backend
         self._asker: Asker | None = None
-        self._encoded: tuple[str, dict[str, np.ndarray]] | None = None
+        self._encoded: CatalogueVectors | None = None
+        self.notes: list[str] = []
+        """What the ranker wrote about each case of the last call (profiles, analyses); empty where it did not."""
         self._figures: list[tuple[int, dict[str, Any]]] = []
         self._lesson_figures: dict[str, Any] = {}
+        self._named = NamedItems(config.names)
+        self._catalogue: Grounding | None = None
         self._ready = False
 
     def read(self, texts: Sequence[str]) -> None:
         """The items' own words, one text per item; stored with the weights."""
         if len(texts) != self.items:
             raise ValueError(f"{self.items} items have {len(texts)} texts")
-        self.table, self._encoded, self._ready = TextTable(texts), None, False
+        self.table, self._encoded, self._catalogue, self._ready = TextTable(texts), None, None, False
 
     def read_facts(self, facts: ItemFacts) -> None:
         """Categories and places of the items; stored with the weights."""
@@ -144,7 +152,7 @@ class LanguageRanker(nn.Module):
             max_history=self.config.max_history,
             seed=self.config.seed,
         )
-        cases = [self._case(lesson.history, lesson.candidates, "", lesson.times) for lesson in lessons]
+        cases = [self._case(lesson.history, lesson.candidates, "", lesson.times, lesson.person) for lesson in lessons]
         figures = ranker.learn(cases, [lesson.right for lesson in lessons], self._asker) if cases else {}
         self.learned = TextTable([ranker.learned()])
         self._lesson_figures = {"lessons": len(cases), **figures}
@@ -161,7 +169,7 @@ class LanguageRanker(nn.Module):
         rows = [batch.items[batch.offsets[row] : batch.offsets[row + 1]] for row in range(len(batch))]
         known = [row for row, items in enumerate(rows) if len(items)]
         places = squeezed(scores)
-        candidates = self._candidates(scores, rows, words)
+        candidates = self._named_first(self._candidates(scores, rows, words), rows, words)
         known = [row for row in known if len(candidates[row]) > 1]
         if not known:
             return places
@@ -170,8 +178,12 @@ class LanguageRanker(nn.Module):
             [] if batch.times is None else batch.times[: batch.offsets[row + 1]][-len(told) :].tolist()
             for row, told in zip(known, histories)
         ]
+        people = [-1] * len(batch) if batch.users is None else batch.users.tolist()
         ranked = self._rank(
-            [self._case(told, candidates[row], words[row], when) for told, row, when in zip(histories, known, times, strict=True)]
+            [
+                self._case(told, candidates[row], words[row], when, people[row])
+                for told, row, when in zip(histories, known, times, strict=True)
+            ]
         )
         for row, order in zip(known, ranked.orders, strict=True):
             ordered = torch.tensor([candidates[row][place] for place in order], dtype=torch.int64, device=scores.device)
@@ -182,6 +194,31 @@ class LanguageRanker(nn.Module):
         """Items to be ranked, per row: the retriever's best outside the history."""
         return best_outside(scores, rows, min(self.config.candidates, self.items))
 
+    def _named_first(self, candidates: list[list[int]], rows: list[Tensor], words: Sequence[str]) -> list[list[int]]:
+        """The candidates with what the language model names by itself in front, as many as there were; without one, as they were."""
+        told = [row for row, items in enumerate(rows) if len(items)]
+        if not self.config.names or not told:
+            return candidates
+        self._asker = self._asker or self._make_asker()
+        if self._asker is None:
+            return candidates
+        texts, most = self.table.texts, self.config.max_history
+        histories = [[texts[item] for item in rows[row][-most:].tolist()] for row in told]
+        taken = [set(rows[row].tolist()) for row in told]
+        grounding = self._catalogue = self._catalogue or self._grounding(texts)
+        found = self._named.find(histories, taken, [words[row] for row in told], self._asker, grounding)
+        for row, items in zip(told, found, strict=True):
+            candidates[row] = list(dict.fromkeys([*items, *candidates[row]]))[: min(self.config.candidates, self.items)]
+        return candidates
+
+    def _ground_in(self, titles: Sequence[str], candidates: Sequence[str]) -> list[int]:
+        """The candidate that each title names; -1 for none."""
+        return self._grounding(candidates).ground(titles).items.tolist()
+
+    def _grounding(self, titles: Sequence[str]) -> Grounding:
+        encode = self._vectors_of if self.config.grounding == "meaning" else None
+        return catalogue_grounding(titles, encode=encode, encode_queries=self._query_vectors_of)
+
     @property
     def reads_words(self) -> bool:
         """Whether somebody's own words can change the answer: there is a language model to read them."""
@@ -189,23 +226,25 @@ class LanguageRanker(nn.Module):
 
     def figures(self) -> dict[str, Any]:
         """Which backend spoke, what it was asked and cost, and means of the ranker's own figures over all cases asked about."""
-        encoder = "nothing yet" if self._encoded is None else self._encoded[0]
-        spoke = {"backend": f"none; {encoder}"} if self._asker is None else self._asker.figures()
+        offline = self._ranker.offline if isinstance(self._ranker, OfflineRanker) else "none"
+        spoke = {"backend": f"{offline}; {self._vectors.encoder_name}"} if self._asker is None else self._asker.figures()
         cases = sum(count for count, _ in self._figures)
         names = {name for _, figures in self._figures for name, value in figures.items() if isinstance(value, int | float)}
         means = {name: sum(count * figures.get(name, 0.0) for count, figures in self._figures) / max(1, cases) for name in sorted(names)}
-        return {"ranker": self.config.ranker, **spoke, "cases": cases, **means, **self._lesson_figures}
+        named = {"named": "none: no language model"} if self._asker is None else self._named.figures()
+        named = named if self.config.names else {}
+        return {"ranker": self.config.ranker, **spoke, "cases": cases, **means, **named, **self._lesson_figures}
 
-    def _case(self, history: list[int], candidates: list[int], words: str, times: Sequence[float]) -> RankCase:
+    def _case(self, history: list[int], candidates: list[int], words: str, times: Sequence[float], person: int) -> RankCase:
         texts = self.table.texts
         told, shown = [texts[item] for item in history], [texts[item] for item in candidates]
-        return RankCase(told, shown, words, self._lines(history, candidates), history, candidates, times)
+        return RankCase(told, shown, words, self._lines(history, candidates), history, candidates, times, person)
 
     def _look_at(self) -> None:
         """Show the shelf to a ranker that looks things up."""
         if isinstance(self._ranker, ShelfRanker):
             people = Histories(self.people.values.cpu().numpy(), self.people.offsets.cpu().numpy())
-            self._ranker.look_at(Shelf(self.table.texts, self._item_facts(), self._vectors_of, people))
+            self._ranker.look_at(Shelf(self.table.texts, self._item_facts(), self._vectors_of, people, self._query_vectors_of))
 
     def _item_facts(self) -> ItemFacts:
         return self.facts.facts if len(self.facts) else ItemFacts([()] * self.items, [None] * self.items)
@@ -221,7 +260,7 @@ class LanguageRanker(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Runs of earlier versions hold no facts, people or lessons."""
-        self._ready, self._encoded = False, None
+        self._ready, self._encoded, self._catalogue = False, None, None
         for part in ("facts", "people", "learned"):
             for name, empty in getattr(self, part).state_dict().items():
                 state_dict.setdefault(f"{prefix}{part}.{name}", empty)
@@ -239,27 +278,37 @@ class LanguageRanker(nn.Module):
 
     def _rank(self, cases: list[RankCase]) -> Ranked:
         asker = self._asker or self._make_asker()
+        self._asker = asker
         if asker is None:
-            ranked = EncoderRanker(self._vectors_of).rank(cases)
+            ranked = self._rank_offline(cases)
         else:
-            self._asker = asker
             self._make_ready()
             ranked = self._ranker.rank(cases, asker)
+        self.notes = ranked.notes
         self._figures.append((len(cases), ranked.figures))
         return ranked
 
-    def _vectors_of(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts, float32 `[text, dim]`; all items are encoded at the first call, people's own words when they come."""
+    def _rank_offline(self, cases: list[RankCase]) -> Ranked:
+        """Without a language model: by an encoder, or as the ranker itself does then."""
+        by_likeness = EncoderRanker(self._vectors_of, encode_queries=self._query_vectors_of).rank
+        if not isinstance(self._ranker, OfflineRanker):
+            return by_likeness(cases)
+        self._make_ready()
+        return self._ranker.rank_offline(cases, by_likeness)
+
+    @property
+    def _vectors(self) -> CatalogueVectors:
         if self._encoded is None:
-            encoded = encode_texts(self.table.texts, self.config.encoder)
-            self._encoded = (encoded.encoder_name, dict(zip(self.table.texts, encoded.vectors, strict=True)))
-        known = self._encoded[1]
-        others = [text for text in texts if text not in known]
-        if not others:
-            return np.stack([known[text] for text in texts])
-        told = encode_texts(others, self.config.encoder, reference=self.table.texts).vectors
-        more = dict(zip(others, told, strict=True))
-        return np.stack([known[text] if text in known else more[text] for text in texts])
+            self._encoded = CatalogueVectors(self.table.texts, self.config.encoder)
+        return self._encoded
+
+    def _vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts about items, float32 `[text, dim]`."""
+        return self._vectors.of(texts)
+
+    def _query_vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of what people say, float32 `[text, dim]`."""
+        return self._vectors.of_queries(texts)
 
     def _make_asker(self) -> Asker | None:
         config = self.config
@@ -268,4 +317,4 @@ class LanguageRanker(nn.Module):
 
 def ground_in(titles: Sequence[str], candidates: Sequence[str]) -> list[int]:
     """The candidate that each title names: exact, then fuzzy; -1 for none."""
-    return Grounding([ExactMatcher(candidates), FuzzyMatcher(candidates)]).ground(titles).items.tolist()
+    return catalogue_grounding(candidates).ground(titles).items.tolist()

@@ -27,6 +27,8 @@ class Lesson:
     """Items to choose from, shuffled."""
     right: int
     """Place of the item that came next among the candidates."""
+    person: int
+    """Row of the training histories."""
 
 
 def draw_lessons(histories: Histories, retriever: nn.Module, *, count: int, candidates: int, max_history: int, seed: int) -> list[Lesson]:
@@ -48,5 +50,5 @@ def draw_lessons(histories: Histories, retriever: nn.Module, *, count: int, cand
             found = [*found[: candidates - 1], target]
         shuffled = random.permutation(found).tolist()
         if len(shuffled) > 1:
-            lessons.append(Lesson(told.tolist(), times, shuffled, shuffled.index(target)))
+            lessons.append(Lesson(told.tolist(), times, shuffled, shuffled.index(target), int(row)))
     return lessons

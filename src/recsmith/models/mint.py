@@ -101,7 +101,7 @@ class Mint(nn.Module):
         told = [row for row, text in enumerate(words) if text.strip()]
         if not told:
             return scores
-        vectors = encode_texts([words[row] for row in told], self.config.encoder).vectors
+        vectors = encode_texts([words[row] for row in told], self.config.encoder, side="queries").vectors
         if self.config.encoder.name == "tfidf" or vectors.shape[1] != self.texts.dim:
             raise UserError(
                 f"words were encoded by `{self.config.encoder.name}`, items by another; give the recipe's [encoder] under model.encoder, "

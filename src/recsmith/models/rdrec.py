@@ -69,7 +69,7 @@ class Rdrec(TaskVectors):
         values = [{"item": titles[int(reviews.items[place])], "review": reviews.texts[place]} for place in chosen]
         prompts = [compile_prompt(template, value, max_tokens=3000, count=asker.count_tokens).prompt for value in values]
         answers = [answer or "" for answer in asker.ask(prompts)]
-        self._rationales = {place: _parted(answer) for place, answer in zip(chosen, answers, strict=True)}
+        self._rationales = {place: _parted(answer) for place, answer in zip(chosen, answers, strict=True) if answer}
         without = sum(not all(line.search(answer) for line in _LINES.values()) for answer in answers)
         self._distilled = {"rationales": len(answers), "without the asked form": without, "written by": asker.figures()}
 

@@ -118,6 +118,7 @@ class Recformer(nn.Module):
     answers: ClassVar[Literal["scores"]] = "scores"
     learns: ClassVar[Literal["gradient"]] = "gradient"
     reads: ClassVar[tuple[str, ...]] = ("texts",)
+    inductive: ClassVar[bool] = True
 
     def __init__(self, config: RecformerConfig, *, items: int) -> None:
         super().__init__()

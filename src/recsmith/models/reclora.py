@@ -62,6 +62,10 @@ class Reclora(OverRecommender, YesNoModel):
         require_sharing(config.network, config.tuner, who=self.called)
         if config.tuner.method != "lora":
             raise ConfigError(f"tuner.method = {config.tuner.method} leaves no low-rank updates to mix; leave it at lora")
+        if config.tuner.base != "float":
+            raise ConfigError(
+                f"tuner.base = {config.tuner.base} is for plain low-rank updates, and here several are mixed; leave it at float"
+            )
         self.network = PersonalNetwork(config.network, parts=config.parts, rank=config.tuner.rank, scale=config.tuner.scale)
         self.collaborative = collaborator(config.collaborative, items=items)
         self.route = Router(self.collaborative.dim, hidden=config.hidden, parts=config.parts)

@@ -47,7 +47,7 @@ class RpgConfig(Config):
     levels_per_step: int = Field(0, ge=0)
     """Levels, drawn anew for each step, whose loss is taken; 0 takes all, as in the paper, fewer train faster."""
     search: Literal["exact", "graph"] = "exact"
-    """exact: every item is scored; graph (paper): only items met on a walk over similar items are, others get -inf."""
+    """exact: every item is scored; graph (paper): only items met on a walk over similar items are, others only where lists stay short."""
     beams: int = Field(50, ge=1)
     """Items held on the walk; at least the length of the lists asked for."""
     edges: int = Field(50, ge=1)
@@ -72,8 +72,9 @@ class Rpg(NextStep):
     of product quantization, whose order means nothing, this is the paper's model.
 
     Answers are exact by default: `levels` additions per item after one pass of the network. `search = "graph"` is the paper's
-    graph-guided decoding: a walk over similar items, whose number of scored items does not grow with the catalogue. The graph is
-    made of the learned vectors when the model first answers, and again after training went on.
+    graph-guided decoding: a walk over similar items, whose number of scored items does not grow with the catalogue. The walk knows
+    nothing of limits and rules: a row whose list they leave short, or whose rules name items, is scored exactly (`best_items`). The
+    graph is made of the learned vectors when the model first answers, and again after training went on.
 
     Deviations from the paper: the collision level is predicted like any other, so that items with equal learned codes differ; the
     size is a CPU's by default, and a step may take the loss of a few levels only; the mean of an item's vectors is scaled by the root of
@@ -136,8 +137,11 @@ class Rpg(NextStep):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Sum of the log-probabilities of each item's codes, `[batch, item]`; -inf for items that a walk did not meet."""
-        code_scores = self.code_scores(batch)
-        return self.items.item_scores(code_scores) if self.config.search == "exact" else self._walked_scores(code_scores)
+        return self.score_all(batch) if self.config.search == "exact" else self._walked_scores(self.code_scores(batch))
+
+    def score_all(self, batch: HistoryBatch) -> Tensor:
+        """The same for every item, whatever `search` says."""
+        return self.items.item_scores(self.code_scores(batch))
 
     def code_scores(self, batch: HistoryBatch) -> Tensor:
         """Log-probability of every code of every level, `[batch, code]`; each level adds up to 1."""

@@ -120,7 +120,8 @@ class Slim(TitleModel):
         texts, asker = self.table.texts, self.config.teacher.asker(self._backend)
         known = [[int(item) for item in histories.row(int(row))[-self.config.told_history - 1 :]] for row in rows]
         written = answers(asker, "steps-to-recommend", [{"history": [texts[item] for item in row[:-1]]} for row in known])
-        self._lessons = [Case(item=row[-1], history=row[:-1], words={"answer": text}) for row, text in zip(known, written, strict=True)]
+        told = [(row, text) for row, text in zip(known, written, strict=True) if text]
+        self._lessons = [Case(item=row[-1], history=row[:-1], words={"answer": text}) for row, text in told]
         self._taught = {"histories reasoned about": len(rows), "written by": asker.figures()}
 
     def _others(self, batch: HistoryBatch) -> list[Case]:

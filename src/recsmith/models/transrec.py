@@ -16,6 +16,7 @@ from recsmith.data import Histories, ItemCodes
 from recsmith.decoding.adapters import CausalCodes, EncoderDecoderCodes
 from recsmith.decoding.beam import beam_search
 from recsmith.decoding.substrings import SubstringIndex
+from recsmith.language.untrusted import list_entry
 from recsmith.nn.shortlist import squeezed
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.candidates import TitleConfig, TitleModel, followed_events
@@ -162,7 +163,7 @@ class Transrec(TitleModel):
         nothing = ItemCodes(np.zeros((self.items, 0), dtype=np.int64), ())
         named = [", ".join(texts) or "none" for texts in told]
         wording = Wording(self.network, nothing, people=0, titles=named, max_title=self.config.max_title)
-        tokens = [[self.network.tokens(f" {text}", longest=self.config.max_title) for text in texts] for texts in told]
+        tokens = [[self.network.tokens(f" {list_entry(text)}", longest=self.config.max_title) for text in texts] for texts in told]
 
         def begins(row: Sequence[int]) -> list[int]:
             starts = [0] if whole else [0, *(place for place, token in enumerate(row) if self._begins_a_word(token))]

@@ -52,6 +52,8 @@ class _Walk:
     stack: list[Branch] = field(default_factory=list)
     found: list[int] = field(default_factory=list)
     visits: int = 0
+    failed: bool = False
+    """Whether a prompt got no answer; the retriever answers then."""
 
 
 class Unillmrec(LanguageRanker):
@@ -64,7 +66,8 @@ class Unillmrec(LanguageRanker):
     the order follow an encoder's vectors; the card says so.
 
     Deviations: the tree is made of categories and shared words of the texts, where the paper lets the model group news by keywords;
-    where too little is found, popular items fill up (figure `found by the walk`, per person).
+    where too little is found, popular items fill up (figure `found by the walk`, per person), and they stand alone where a prompt of the
+    walk got no answer (`walk failed`).
     """
 
     Config: ClassVar[type[UnillmrecConfig]] = UnillmrecConfig
@@ -74,7 +77,8 @@ class Unillmrec(LanguageRanker):
         super().__init__(config, items=items, backend=backend)
         names = ("unillmrec-interests", "unillmrec-branches", "unillmrec-items")
         self._templates = {name.removeprefix("unillmrec-"): load_template(name) for name in names}
-        self._walks = self._walked = self._unread = self._read = 0
+        self._walks = self._walked = self._broken = 0
+        self._reading = Reading(ground_in)
 
     @cached_property
     def tree(self) -> Branch:
@@ -92,10 +96,11 @@ class Unillmrec(LanguageRanker):
         super().read_facts(facts)
 
     def figures(self) -> dict[str, Any]:
-        """As every language ranker; how many items the walks found, and the share of their answers that could not be read."""
+        """As every language ranker; how many items the walks found, and what was wrong with their answers."""
+        read = self._reading.figures()
         walks = max(1, self._walks)
-        more = {"found by the walk": self._walked / walks, "walk unread": self._unread / max(1, self._read)}
-        return {**super().figures(), **more}
+        more = {"found by the walk": self._walked / walks, "walk unread": read["format error"], "walk failed": self._broken / walks}
+        return {**super().figures(), **more, **{f"walk {name}": read[name] for name in ("hallucination", "duplicate")}}
 
     def _candidates(self, scores: Tensor, rows: list[Tensor], words: Sequence[str]) -> list[list[int]]:
         """What the walk finds outside of each history, filled up by the retriever."""
@@ -105,7 +110,10 @@ class Unillmrec(LanguageRanker):
         if walks:
             self._walk(list(walks.values()), wanted)
         for row, walk in walks.items():
-            self._walks, self._walked = self._walks + 1, self._walked + len(walk.found[:wanted])
+            self._walks, self._broken = self._walks + 1, self._broken + walk.failed
+            if walk.failed:
+                continue
+            self._walked += len(walk.found[:wanted])
             behind[row] = list(dict.fromkeys([*walk.found[:wanted], *behind[row]]))[:wanted]
         return behind
 
@@ -115,9 +123,10 @@ class Unillmrec(LanguageRanker):
             values: list[dict[str, Value]] = [
                 {"history": self._texts(walk.history[-self.config.max_history :]), "request": walk.words or None} for walk in walks
             ]
-            for walk, interests in zip(walks, told(self._ask("interests", values, self._asker)), strict=True):
-                walk.interests = interests
-        while going := [walk for walk in walks if walk.stack and len(walk.found) < wanted and walk.visits < self.config.visits]:
+            said = self._ask("interests", values, self._asker)
+            for walk, answer, interests in zip(walks, said, told(said), strict=True):
+                walk.interests, walk.failed = interests, answer is None
+        while going := [walk for walk in walks if self._goes_on(walk, wanted)]:
             here = [walk.stack.pop() for walk in going]
             orders = self._choose(going, here)
             for walk, branch, order in zip(going, here, orders, strict=True):
@@ -129,6 +138,9 @@ class Unillmrec(LanguageRanker):
                 else:
                     shown = self._shown(walk, branch)
                     walk.found += [shown[place] for place in order[: self.config.picks]]
+
+    def _goes_on(self, walk: _Walk, wanted: int) -> bool:
+        return bool(walk.stack) and not walk.failed and len(walk.found) < wanted and walk.visits < self.config.visits
 
     def _choose(self, walks: list[_Walk], here: list[Branch]) -> list[list[int]]:
         """Positions of the branches, or of the items on the shelf, that each person is led to, best first."""
@@ -147,15 +159,15 @@ class Unillmrec(LanguageRanker):
             values: list[dict[str, Value]] = [
                 {"interests": walks[place].interests, name: options[place], "count": min(count, len(options[place]))} for place in asked
             ]
-            reading = Reading(ground_in)
             for place, answer in zip(asked, self._ask(step, values, self._asker), strict=True):
-                found[place] = reading.order(answer, options[place]) or list(range(len(options[place])))
-            self._read, self._unread = self._read + reading.answers, self._unread + reading.unreadable
+                walks[place].failed = answer is None
+                found[place] = self._reading.order(answer, options[place]) or list(range(len(options[place])))
         return found
 
     def _nearest(self, walk: _Walk, branch: Branch) -> list[int]:
         """Without a language model: by the cosine with the person's own words, or else with the mean of the history."""
-        person = self._vectors_of([walk.words] if walk.words else self._texts(walk.history[-self.config.max_history :])).mean(axis=0)
+        history = walk.history[-self.config.max_history :]
+        person = self._query_vectors_of([walk.words])[0] if walk.words else self._vectors_of(self._texts(history)).mean(axis=0)
         shelves = [one.items for one in branch.branches] or [[item] for item in self._shown(walk, branch)]
         scores = [float(self._vectors_of(self._texts(items)).mean(axis=0) @ person) for items in shelves]
         return np.argsort(-np.array(scores), kind="stable").tolist()

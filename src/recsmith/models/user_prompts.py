@@ -69,7 +69,7 @@ class UserPrompts(CandidateModel):
     Config: ClassVar[type[UserPromptsConfig]] = UserPromptsConfig
 
     def __init__(self, config: UserPromptsConfig, *, items: int) -> None:
-        if config.tuner.method in ("prompt", "prefix") or config.tuner.frozen_tokens:
+        if config.tuner.virtual_tokens:
             raise ConfigError(
                 "prompts are made from people here; choose tuner.method full, lora or adapter, and model.prompt for their number"
             )

@@ -19,9 +19,8 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        full = linear.weight.detach().float()
-        scale = full.abs().amax(dim=1).clamp(min=1e-12) / 127
-        self.register_buffer("weight", (full / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        weight, scale = rounded_rows(linear.weight.detach().float())
+        self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.bias = linear.bias
 
@@ -29,6 +28,12 @@ class Int8Linear(nn.Module):
         """`[…, in]` → `[…, out]`."""
         product = functional.linear(x, self.weight.to(x.dtype)) * self.scale.to(x.dtype)
         return product if self.bias is None else product + self.bias.to(x.dtype)
+
+
+def rounded_rows(full: Tensor) -> tuple[Tensor, Tensor]:
+    """Float weights `[out, in]` → integers from -127 to 127, int8 `[out, in]`, and what each row is to be multiplied by, `[out]`."""
+    scale = full.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (full / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale
 
 
 def quantise_linears(module: nn.Module, *, skip: tuple[str, ...] = ("lm_head",)) -> int:

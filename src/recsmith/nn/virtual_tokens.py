@@ -7,27 +7,30 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from recsmith.nn.prompt_encoder import PromptEncoder
+
+Kind = Literal["prompt", "p-tuning", "prefix"]
+
 
 class VirtualTokens(nn.Module):
     """A model of the transformers library behind `count` virtual tokens; called as the model itself is.
 
-    "prompt": trainable input embeddings (Lester et al., 2021); "prefix": trainable keys and values of every layer (Li & Liang, 2021), for
-    decoder-only models. Encoder–decoder models read a prompt at the encoder. Positions of the real tokens start behind the virtual ones.
-    Deviation: prefixes are learned as they are, without the paper's reparametrisation.
+    "prompt": trainable input embeddings (Lester et al., 2021); "p-tuning": the same, written by a `PromptEncoder` that learns with them;
+    "prefix": trainable keys and values of every layer (Li & Liang, 2021). Encoder–decoder models read a prompt at the encoder, a prefix at
+    the decoder's self-attention. Positions of the real tokens start behind the virtual ones.
+    Deviations: prefixes are learned as they are, without the paper's reparametrisation, and encoders have none.
     """
 
-    def __init__(self, model: nn.Module, *, count: int, kind: Literal["prompt", "prefix"]) -> None:
+    def __init__(self, model: nn.Module, *, count: int, kind: Kind) -> None:
         super().__init__()
         self.model, self.count, self.kind = model, count, kind
-        shape: Any = model.config
         weight = model.get_input_embeddings().weight  # type: ignore[operator]
-        if kind == "prompt":
-            start = weight[torch.randint(len(weight), (count,))].detach().clone()
+        if kind == "prefix":
+            start = torch.randn(_prefix_shape(model.config, count)) * 0.02
         else:
-            heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
-            width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-            start = torch.randn(shape.num_hidden_layers, 2, heads, count, width) * 0.02
+            start = weight[torch.randint(len(weight), (count,))].detach().clone()
         self.virtual = nn.Parameter(start.to(weight.device))
+        self.prompt_encoder = PromptEncoder(weight.shape[1]).to(weight.device) if kind == "p-tuning" else None
 
     @property
     def config(self) -> Any:
@@ -43,8 +46,12 @@ class VirtualTokens(nn.Module):
         return self._encode
 
     def read_mask(self, mask: Tensor) -> Tensor:
-        """The mask `[batch, s]` of what the encoder answers: virtual tokens count."""
-        return nn.functional.pad(mask, (self.count, 0), value=1)
+        """The mask `[batch, s]` of what the encoder answers: the virtual tokens of a prompt count, a prefix is not read there."""
+        return mask if self.kind == "prefix" else nn.functional.pad(mask, (self.count, 0), value=1)
+
+    def prompt(self) -> Tensor:
+        """The vectors that the model reads before its input, `[count, dim]`."""
+        return self.virtual if self.prompt_encoder is None else self.prompt_encoder(self.virtual)
 
     def forward(
         self,
@@ -58,6 +65,8 @@ class VirtualTokens(nn.Module):
             if "encoder_outputs" not in options:
                 options["encoder_outputs"] = self._encode(input_ids, attention_mask)
             assert attention_mask is not None
+            if self.kind == "prefix":
+                past_key_values = self._before_decoder(options, past_key_values)
             return self.model(attention_mask=self.read_mask(attention_mask), past_key_values=past_key_values, **options)
         assert input_ids is not None
         if attention_mask is None:
@@ -81,11 +90,23 @@ class VirtualTokens(nn.Module):
     def _encode(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Any:
         assert input_ids is not None
         assert attention_mask is not None
+        if self.kind == "prefix":
+            return self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)  # type: ignore[operator]
         embedded = self._behind(self.get_input_embeddings()(input_ids))
         return self.model.get_encoder()(inputs_embeds=embedded, attention_mask=self.read_mask(attention_mask))  # type: ignore[operator]
 
     def _behind(self, embedded: Tensor) -> Tensor:
-        return torch.cat([self.virtual.expand(len(embedded), -1, -1), embedded], dim=1)
+        return torch.cat([self.prompt().expand(len(embedded), -1, -1), embedded], dim=1)
+
+    def _before_decoder(self, options: dict[str, Any], cache: Any) -> Any:
+        """The cache with the prefix in front, made where nothing has been read yet; a mask of the decoder's tokens is made to fit."""
+        if options.get("decoder_attention_mask") is not None:
+            options["decoder_attention_mask"] = nn.functional.pad(options["decoder_attention_mask"], (self.count, 0), value=1)
+        if cache is not None:
+            return cache
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        return EncoderDecoderCache(self._cache(len(options["encoder_outputs"][0])), DynamicCache())
 
     def _cache(self, rows: int) -> Any:
         from transformers import DynamicCache
@@ -94,3 +115,12 @@ class VirtualTokens(nn.Module):
         for number, layer in enumerate(self.virtual):
             cache.update(layer[0].expand(rows, -1, -1, -1), layer[1].expand(rows, -1, -1, -1), number)
         return cache
+
+
+def _prefix_shape(config: Any, count: int) -> tuple[int, ...]:
+    """Layers, keys and values, heads, virtual tokens, width of a head: of the decoder, where there is an encoder too."""
+    shape = config.get_text_config(decoder=True) if config.is_encoder_decoder else config
+    layers = getattr(shape, "num_decoder_layers", None) or shape.num_hidden_layers
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    return layers, 2, heads, count, width

@@ -6,7 +6,6 @@ texts in and out, need no dependency, and give up nothing that a user would feel
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from recsmith.errors import DataError
 from recsmith.protocols import Limits, RankedLists
 from recsmith.retrieval.index import INDEX, NO_LIMITS
 from recsmith.retrieval.places import Places
+from recsmith.retrieval.words import words_of
 
-_WORD = re.compile(r"\w+")
 _PACK_AT = 0.25
 """Share of dead places at which the postings are packed."""
 
@@ -55,7 +54,7 @@ class _Postings:
 
 
 class Bm25Index:
-    """Texts by id. A query finds only texts that share a word with it; lists may therefore be short."""
+    """Texts by id. A query finds only texts that share a word with it (`words_of`); lists may therefore be short."""
 
     def __init__(self, config: Bm25Config | None = None) -> None:
         self.config = config or Bm25Config()
@@ -130,7 +129,7 @@ class Bm25Index:
         counts: list[int] = []
         sizes = np.zeros(len(texts), dtype=np.int64)
         for row, text in enumerate(texts):
-            found = Counter(tokens(text))
+            found = Counter(words_of(text))
             sizes[row] = len(found)
             words.extend(self._words.setdefault(word, len(self._words)) for word in found)
             counts.extend(found.values())
@@ -158,7 +157,7 @@ class Bm25Index:
         texts = len(self._places)
         mean_length = float(self._lengths[alive].mean()) if texts else 1.0
         k1, b = self.config.k1, self.config.b
-        for word, times in Counter(tokens(query)).items():
+        for word, times in Counter(words_of(query)).items():
             number = self._words.get(word)
             if number is None:
                 continue
@@ -179,8 +178,3 @@ class Bm25Index:
         self._lengths = self._lengths[alive]
         self._places = Places(self._places.ids[alive])
         self._postings = None
-
-
-def tokens(text: str) -> list[str]:
-    """The words of a text, in lower case; what the index and its queries are made of."""
-    return _WORD.findall(text.casefold())

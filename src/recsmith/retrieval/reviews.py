@@ -34,7 +34,7 @@ class ReviewSource:
     owners: np.ndarray
     """Item of each review, int64 `[review]`."""
     encode: Encode
-    """The encoder of the reviews."""
+    """The encoder of the reviews, for words; with the prompt of queries where it has one (`encode_texts(…, side="queries")`)."""
     reviews: int = 500
     """Reviews looked at per aspect."""
     best: int = 3

@@ -31,7 +31,7 @@ class DenseSource:
     config: UserVectorConfig = field(default_factory=UserVectorConfig)
     """How a history becomes vectors."""
     encode: Encode | None = None
-    """The encoder of the items, for words."""
+    """The encoder of the items, for words; with the prompt of queries where it has one (`encode_texts(…, side="queries")`)."""
 
     def __call__(self, question: Question, k: int) -> RankedLists:
         """Interests of a person are searched one by one; an item counts with the interest that it is nearest to."""

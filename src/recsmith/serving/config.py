@@ -79,6 +79,8 @@ class ServerConfig(Config):
     """Requests that may wait for the model; further ones fall back at once."""
     model_threads: int = Field(1, ge=1, le=256)
     """CPU threads of the model."""
+    accelerate: bool = False
+    """Whether weights are packed where a trial at the start finds that faster here; lists may then differ in up to 1 % of their items."""
     cache_answers: int = Field(20_000, ge=0)
     """Answers kept for repeated questions; 0 keeps none."""
     cache_seconds: float = Field(60.0, gt=0)

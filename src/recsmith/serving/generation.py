@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from recsmith.data import Histories, offsets_of
-from recsmith.decoding import BEST, BoundRules, Sampled, Scan, Told, beam_search, faster_scan, fill_slates, top_k
+from recsmith.decoding import BoundRules, Sampled, Scan, Told, faster_scan, fill_slates, top_k
 from recsmith.protocols import HistoryBatch, InnerProductModel, Limits, RankedLists, SlateModel
 from recsmith.recommender import Recommender
 from recsmith.serving.growth import Growth
@@ -291,10 +291,7 @@ class Generation:
             return self._fill(batch, questions[0].slate, k, limits, rules)
         if self.scan is not None:
             return self.scan.top_k(model.queries(batch), k, limits=limits, rules=rules)
-        if model.answers == "scores":
-            return top_k(model.score(batch), k, limits=limits, rules=rules)
-        beams = max(k, self.recommender.recipe.decoding.beams)
-        return beam_search(model, batch, self.recommender.trie, k, beams=beams, limits=limits, rules=rules)
+        return self.recommender.generate(batch, k, limits, rules, None)
 
     @property
     def fills_slates(self) -> bool:
@@ -306,10 +303,7 @@ class Generation:
         sampled = None if slate.seed is None else Sampled(seed=slate.seed)
         if self.fills_slates:
             return fill_slates(model, batch, k, limits=limits, rules=rules, sampled=sampled, wanted=slate.wanted, told=told)
-        if model.answers == "scores":
-            return top_k(model.score(batch), k, limits=limits, rules=rules, sampled=sampled)
-        beams = max(k, self.recommender.recipe.decoding.beams)
-        return beam_search(model, batch, self.recommender.trie, k, beams=beams, limits=limits, rules=rules, selection=sampled or BEST)
+        return self.recommender.generate(batch, k, limits, rules, sampled)
 
     @torch.inference_mode()
     def fill_aloud(self, question: Question, told: Told) -> None:

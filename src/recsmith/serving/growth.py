@@ -20,8 +20,9 @@ from torch import Tensor
 from recsmith.building import build_model
 from recsmith.data import Catalogue, Log, Vocabulary
 from recsmith.errors import RecsmithError
-from recsmith.protocols import HistoryBatch, SlateModel
+from recsmith.protocols import HistoryBatch, PartScorer, SlateModel
 from recsmith.recommender import Recommender
+from recsmith.serving.accelerating import Acceleration
 
 if TYPE_CHECKING:
     from recsmith.serving.text_neighbours import TextNeighbours
@@ -38,6 +39,8 @@ class Growth:
         self.base = base
         self.counted: dict[str, int] = {}
         """Events of the feed that the run has been fitted with, by item: they are in its popularity already."""
+        self.acceleration = Acceleration(base)
+        """Which weights answer fastest, where the server is to find out."""
         self._texts: TextNeighbours | None = None
         self._last: tuple[str, Recommender, str] | None = None
 
@@ -159,7 +162,8 @@ class NeighbourScores(torch.nn.Module):
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, known + new]`; -inf for new items without neighbours."""
         base: Any = self.base
-        return self._with_lent(base.score(self._without_new(batch)))
+        score = base.score_all if isinstance(base, PartScorer) else base.score  # what was not looked at cannot be lent
+        return self._with_lent(score(self._without_new(batch)))
 
     def _with_lent(self, scores: Tensor) -> Tensor:
         """Scores `[batch, known]` with those of the new items behind."""

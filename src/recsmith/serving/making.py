@@ -31,6 +31,8 @@ class Ingredients:
     rules: RulesFile = field(default_factory=RulesFile)
     stored: dict[str, Any] | None = None
     """The rules that the store held when these were read: a file's stand above them."""
+    accelerate: bool = False
+    """Whether models answer with the weights that are fastest here; see `Acceleration`."""
 
 
 def make_generation(name: str, growth: Growth, store: Store, ingredients: Ingredients) -> Generation:
@@ -42,6 +44,9 @@ def make_generation(name: str, growth: Growth, store: Store, ingredients: Ingred
     except (RecsmithError, ValueError) as error:
         LOG.error("model %s cannot take in new items, they wait for the next fit: %s", name, error)
         recommender, how_new = growth.base, "nothing"
+    if ingredients.accelerate:
+        recommender = growth.acceleration.of(recommender)
+        LOG.info("model %s answers with weights %s", name, growth.acceleration.figures)
     feed_from = fitted_until(growth.base, store)
     if feed_from and not growth.counted:
         growth.counted = store.counts_until(feed_from)

@@ -55,7 +55,7 @@ def prepare(config: ServerConfig, run: Path, *, rules: Path | None = None, make_
         undo.callback(store.close)
         declare(store, config)
         kept = store.setting("rules")
-        ingredients = Ingredients(_rules(kept, rules), kept)
+        ingredients = Ingredients(_rules(kept, rules), kept, config.accelerate)
         name, base = _model(store, config, run)
         _set_threads(config)
         generation = make_generation(name, Growth(base), store, ingredients)
@@ -79,6 +79,7 @@ def check(prepared: Prepared) -> dict[str, Any]:
         "keys": len(store.keys()),
         "access": prepared.config.access,
         "rules": len(prepared.ingredients.rules.table()),
+        "weights": generation.growth.acceleration.figures or "as trained",
     }
 
 

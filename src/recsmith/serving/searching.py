@@ -144,7 +144,7 @@ class _VectorSide:
 
     def search(self, query: str, count: int, limits: Limits) -> RankedLists:
         """The texts most alike, one row; those that are not alike at all are left out."""
-        vector = self._encoder.encode([query])
+        vector = self._encoder.encode(_ENCODER.prompted([query], "queries"))
         with self._lock:
             lists = self._index.search(vector, count, limits=limits)
         alike = lists.scores >= _LEAST_COSINE

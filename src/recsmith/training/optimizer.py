@@ -21,7 +21,15 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return kind([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
+    optimizer = kind([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
+    optimizer.register_step_post_hook(_count_as_changed)
+    return optimizer
+
+
+def _count_as_changed(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """A fused step changes weights without counting it (torch 2.13); what is kept of a model, such as `KeptTable`, goes by that count."""
+    for group in optimizer.param_groups:
+        torch.autograd.graph.increment_version(group["params"])
 
 
 def learning_rate_factor(step: int, *, total: int, warmup: int, schedule: Literal["constant", "cosine", "linear"]) -> float:

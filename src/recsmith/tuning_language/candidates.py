@@ -15,6 +15,7 @@ from recsmith.config import Config
 from recsmith.data import Histories, ItemCodes
 from recsmith.errors import DataError
 from recsmith.language.untrusted import plain_line
+from recsmith.nn.quantised_linear import weight_count
 from recsmith.nn.shortlist import best_outside, squeezed
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
@@ -133,7 +134,7 @@ class TitleModel(nn.Module, ABC):
         """Which language model it is and how much of it learns."""
         kind = self.config.network.folder or f"own {self.config.network.kind}, pretrained for {self.config.pretrain_steps} steps"
         return {
-            "backend": f"{kind}, {sum(one.numel() for one in self.network.parameters()):,} weights",
+            "backend": f"{kind}, {weight_count(self.network):,} weights",
             "tuned": self.config.tuner.method,
             "weights that learn": sum(learning(self.network).values()),
             "tasks": self.config.tasks,

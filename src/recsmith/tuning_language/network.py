@@ -212,7 +212,7 @@ class LanguageNetwork(nn.Module):
         return str(self.tokenizer.decode([token for token in tokens if token < words], skip_special_tokens=True)).strip()
 
     def merge(self) -> None:
-        """Fold low-rank updates into the weights; from then on all weights learn. Raises `UserError` where there are none."""
+        """Fold low-rank updates into the weights, float32 from then on, and all learn. Raises `UserError` where there are no updates."""
         merge(self.model)
         self.tuner = TunerConfig()
         self._note({**self.facts, "tuner": self.tuner.model_dump(mode="json")})

@@ -61,7 +61,10 @@ class Portraits(nn.Module):
         return len(self.events)
 
     def write(self, histories: Histories, texts: Sequence[str], asker: Asker, *, people: int, seed: int) -> None:
-        """Ask about histories drawn by lot: two questions each, `person-taste` about what was before and `item-wish` about what came."""
+        """Ask about histories drawn by lot: two questions each, `person-taste` about what was before and `item-wish` about what came.
+
+        A history of which one of the two has no answer makes no portrait.
+        """
         random = np.random.default_rng(seed)
         long_enough = np.flatnonzero(histories.lengths >= 2)
         rows = random.permutation(long_enough)[:people]
@@ -72,10 +75,12 @@ class Portraits(nn.Module):
             last = int(random.integers(1, len(items)))
             kept = items[max(0, last - told) : last + 1]
             events[place, told + 1 - len(kept) :] = kept
-        self.events = torch.from_numpy(events).to(self.events.device)
         before = [[texts[item] for item in row[:-1] if item >= 0] for row in events.tolist()]
-        self.tastes = TextTable(tastes(before, asker))
-        self.wishes = TextTable(answers(asker, "item-wish", [{"item": texts[row[-1]]} for row in events.tolist()]))
+        likes = tastes(before, asker)
+        wishes = answers(asker, "item-wish", [{"item": texts[row[-1]]} for row in events.tolist()])
+        whole = [place for place, said in enumerate(zip(likes, wishes, strict=True)) if all(said)]
+        self.events = torch.from_numpy(events[whole]).to(self.events.device)
+        self.tastes, self.wishes = (TextTable([said[place] for place in whole]) for said in (likes, wishes))
 
     def draw(self, random: np.random.Generator) -> Case:
         """One of them: history, item, and the words `taste` and `wish`."""

@@ -43,7 +43,7 @@ class Prompt:
 
 def can_share(network: NetworkConfig, tuner: TunerConfig) -> bool:
     """Whether such a language model can be asked this way: decoder-only, without virtual tokens."""
-    return tuner.method not in ("prompt", "prefix") and not (network.folder is None and network.kind == "t5")
+    return not tuner.virtual_tokens and not (network.folder is None and network.kind == "t5")
 
 
 def require_sharing(network: NetworkConfig, tuner: TunerConfig, *, who: str) -> None:

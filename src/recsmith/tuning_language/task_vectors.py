@@ -64,9 +64,10 @@ class TaskVectors(TextToItems):
     """
 
     def __init__(self, config: Any, *, codes: ItemCodes) -> None:
-        if config.tuner.method in ("prompt", "prefix"):
+        if config.tuner.virtual_tokens:
             raise ConfigError(
-                f"tasks have vectors of their own here; choose tuner.method full, lora or adapter instead of {config.tuner.method}"
+                f"tasks have vectors of their own here; choose tuner.method full, lora or adapter instead of {config.tuner.method}, "
+                "without frozen_tokens"
             )
         super().__init__(config, codes=codes)
 

@@ -16,6 +16,7 @@ from recsmith.data import Histories, ItemCodes, TrainingReviews
 from recsmith.decoding.adapters import CausalCodes, EncoderDecoderCodes
 from recsmith.errors import ConfigError, DataError, UserError, suggestion
 from recsmith.language.untrusted import plain_line
+from recsmith.nn.quantised_linear import weight_count
 from recsmith.nn.text_table import TextTable
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.network import LanguageNetwork, NetworkConfig, Pair
@@ -289,7 +290,7 @@ class TextToItems(nn.Module):
         trained = self.network.facts["notes"]["trained"]
         kind = self.config.network.folder or f"own {self.config.network.kind}"
         return {
-            "backend": f"{kind}, {sum(one.numel() for one in self.network.parameters()):,} weights",
+            "backend": f"{kind}, {weight_count(self.network):,} weights",
             "tuned": self.config.tuner.method,
             "weights that learn": sum(learning(self.network).values()),
             "words": self.network.word_count,

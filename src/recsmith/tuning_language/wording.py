@@ -10,18 +10,25 @@ import torch
 from recsmith.data import ItemCodes
 from recsmith.decoding.adapters import CodeTokens
 from recsmith.errors import DataError
-from recsmith.language.untrusted import plain_line
+from recsmith.language.untrusted import list_entry, plain_line
 from recsmith.tuning_language.network import LanguageNetwork, Pair
 from recsmith.tuning_language.tasks import Case, TaskTemplate, TextPair, pieces
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What candidates are called, at most as many as there are letters."""
+_LISTS = frozenset({"titles", "rated", "disliked", "suggested", "candidates", "options", "following"})
+"""Fields that are lists of titles."""
+_SPOKEN = frozenset({"rating", "aspect", "review", "summary", "answer", "taste", "wish", "preference", "attributes"})
+"""Fields that are words as given."""
 
 
 class Wording:
     """What stands for what: words first, then a token for each code of each level, one for strangers and one for each bucket of people.
 
     Codes that spell words have the same token at every level, and an item is its pieces with the end of the id behind them.
+
+    Titles stand in prompts without quotes, so what sets them apart is kept out of them: a title has no semicolon and no letter alone in
+    round brackets (`list_entry`), and neither have people's words beside lists of titles. Thus a list has as many entries as items.
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class Wording:
         if item not in self._told:
             if not len(self.titles):
                 raise DataError("these task texts speak of items by title, but no titles were read; give data with a catalogue")
-            self._told[item] = self.network.tokens(plain_line(self.titles[item]), longest=self.max_title)
+            self._told[item] = self.network.tokens(list_entry(self.titles[item]), longest=self.max_title)
         return self._told[item]
 
     def listed(self, items: Sequence[int]) -> list[int]:
@@ -102,9 +109,13 @@ class Wording:
     def tokens(self, text: str, case: Case) -> list[int]:
         """Tokens of one side of a template."""
         found: list[int] = []
-        for before, name in pieces(text):
+        parts = pieces(text)
+        told = list_entry if any(name in _LISTS for _, name in parts) else plain_line
+        for before, name in parts:
             found += self.words(before)
-            if name is not None:
+            if name in _SPOKEN:
+                found += self.network.tokens(told(case.words[name], longest=2000), longest=self.max_text)
+            elif name is not None:
                 found += self._value(name, case)
         return found
 
@@ -133,11 +144,8 @@ class Wording:
             ]
         if name in ("options", "following"):
             return self.listed(case.candidates if name == "options" else case.following)
-        if name == "candidates":
-            return [
-                token for place, item in enumerate(case.candidates) for token in (*self.words(f"({LETTERS[place]})"), *self.title(item))
-            ]
-        return self.network.tokens(plain_line(case.words[name], longest=2000), longest=self.max_text)
+        assert name == "candidates", name
+        return [token for place, item in enumerate(case.candidates) for token in (*self.words(f"({LETTERS[place]})"), *self.title(item))]
 
     def shown(self, template: TaskTemplate, case: Case) -> TextPair:
         """The same as texts, items as `<item 3-17>` (or their words) and people as `<user 5>`, with where they come from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from recsmith.decoding.grounding_distance import distance_scores
 from recsmith.nn.item_vectors import KeptTable
 from recsmith.protocols import HistoryBatch
 from recsmith.tuning_language.candidates import AT_ONCE, TitleConfig, TitleModel
+from recsmith.tuning_language.tally import Tally
 from recsmith.tuning_language.tasks import Case
 
 
@@ -30,12 +31,13 @@ class WritingModel(TitleModel):
     """Scores items by how near their titles are to what the model writes; whatever it writes, only items of the catalogue are answered."""
 
     events: Tensor
+    _known_titles: tuple[object, frozenset[str]] | None = None
 
     def __init__(self, config: Any, *, items: int) -> None:
         super().__init__(config, items=items)
         self.register_buffer("events", torch.zeros(items, dtype=torch.int64))
         self._vectors = KeptTable(self, self._item_vectors)
-        self._written = self._exact = 0
+        self._tally = Tally()
 
     def observe(self, histories: Histories) -> None:
         """Count what is popular; then as every model of titles."""
@@ -52,7 +54,7 @@ class WritingModel(TitleModel):
         if not len(batch):
             return torch.zeros(0, self.items, device=self.events.device)
         rows = self._write(batch.known())
-        self._count(rows)
+        self._count([[self.network.text(row)] for row in rows])
         with torch.no_grad():
             found = self.network.embed([row or [self.network.end] for row in rows])
         scores = distance_scores(
@@ -61,9 +63,14 @@ class WritingModel(TitleModel):
         return scores.to(self.events.device)
 
     def figures(self) -> dict[str, Any]:
-        """As of every model of titles, and the share of written titles that were a title of the catalogue before grounding."""
-        exact = self._exact / max(1, self._written)
-        return {**super().figures(), "titles written": self._written, "exact before grounding": exact, "invalid after grounding": 0.0}
+        """As of every model of titles, and what was wrong with the titles written since it last learned, before grounding (see `Tally`)."""
+        return {**super().figures(), **self._tally.figures()}
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module; what is written before more is learned does not count for the figures."""
+        if mode:
+            self._tally = Tally()
+        return super().train(mode)
 
     def questions(self, batch: HistoryBatch) -> list[list[int]]:
         """Tokens of what each row of a batch is asked."""
@@ -82,10 +89,12 @@ class WritingModel(TitleModel):
         """What follows on the last items of a history: `item`."""
         return Case(item=item, history=history[-self.config.told_history :] if history else ())
 
-    def _count(self, rows: Sequence[Sequence[int]]) -> None:
-        titles = {tuple(self.wording.title(item)) for item in range(self.items)}
-        self._written += len(rows)
-        self._exact += sum(tuple(row) in titles for row in rows)
+    def _count(self, lists: Sequence[Sequence[str]]) -> None:
+        """Count the texts that were written, one list per person; a title is what the model could write of it, cut at its longest."""
+        if self._known_titles is None or self._known_titles[0] is not self.wording:
+            titles = frozenset(self.network.text(self.wording.title(item)) for item in range(self.items))
+            self._known_titles = (self.wording, titles)
+        self._tally.count(lists, self._known_titles[1])
 
     def _write(self, batch: HistoryBatch) -> list[list[int]]:
         questions = self.questions(batch)

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from recsmith.config import Config
 from recsmith.language.asker import Asker
-from recsmith.language.compiler import compile_prompt
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Reading, completed, ground_equal
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Reading, completed, ground_equal, kept_where, unanswered
+from recsmith.language.rankers.steps import ask_step
 from recsmith.language.template import load_template
 
 Similar = Callable[[Sequence[Sequence[str]]], Sequence[Sequence[str]]]
@@ -54,38 +54,47 @@ class Drdt:
         hidden = [min(self.config.reflections, max(0, len(case.history) - 1)) for case in cases]
         seen = [list(case.history[: len(case.history) - count]) for case, count in zip(cases, hidden, strict=True)]
         similar = self._similar(seen) if self._similar is not None else [None] * len(cases)
+        failed: set[int] = set()
         first = [{"history": history, "similar": None if other is None else list(other)} for history, other in zip(seen, similar)]
-        analyses = self._ask("analyse", first, asker)
+        analyses = self._ask("analyse", first, asker, range(len(cases)), failed)
         for step in range(self.config.reflections):
             open_ = [number for number, count in enumerate(hidden) if step < count]
-            self._reflect(open_, step, cases, hidden, analyses, asker)
+            self._reflect(open_, step, cases, hidden, analyses, asker, failed)
         values = [
             {"history": list(case.history), "analysis": analysis, "candidates": list(case.candidates)}
             for case, analysis in zip(cases, analyses, strict=True)
         ]
-        reading, answers = Reading(self._ground), self._ask("rank", values, asker)
+        reading, answers = Reading(self._ground), self._ask("rank", values, asker, range(len(cases)), failed)
         orders = [
             completed(reading.order(answer, case.candidates), len(case.candidates)) for case, answer in zip(cases, answers, strict=True)
         ]
-        return Ranked(orders, reading.figures(), notes=analyses)
+        return kept_where(failed, orders, reading.figures(), analyses)
 
     def _reflect(
-        self, numbers: list[int], step: int, cases: Sequence[RankCase], hidden: list[int], analyses: list[str], asker: Asker
+        self,
+        numbers: list[int],
+        step: int,
+        cases: Sequence[RankCase],
+        hidden: list[int],
+        analyses: list[str],
+        asker: Asker,
+        failed: set[int],
     ) -> None:
         """Guess one event of each case, tell the truth, and replace the analyses."""
         before = [list(cases[number].history[: len(cases[number].history) - hidden[number] + step]) for number in numbers]
         asked = [
             {"history": history, "count": self.config.guesses, "request": analyses[number]} for history, number in zip(before, numbers)
         ]
-        guesses = self._ask("guess", asked, asker)
+        guesses = self._ask("guess", asked, asker, numbers, failed)
         told = [
             {"history": history, "analysis": analyses[number], "guess": [guess], "truth": cases[number].history[len(history)]}
             for history, number, guess in zip(before, numbers, guesses, strict=True)
         ]
-        for number, analysis in zip(numbers, self._ask("reflect", told, asker), strict=True):
+        for number, analysis in zip(numbers, self._ask("reflect", told, asker, numbers, failed), strict=True):
             analyses[number] = analysis
 
-    def _ask(self, step: str, values: list[dict[str, Any]], asker: Asker) -> list[str]:
-        limit = self.config.max_tokens
-        prompts = [compile_prompt(self._templates[step], entry, max_tokens=limit, count=asker.count_tokens).prompt for entry in values]
-        return [answer or "nothing is known" for answer in asker.ask(prompts)]
+    def _ask(self, step: str, values: list[dict[str, Any]], asker: Asker, numbers: Sequence[int], failed: set[int]) -> list[str]:
+        """Answers about the cases `numbers`; those without one are added to `failed`."""
+        answers = ask_step(self._templates[step], values, asker, max_tokens=self.config.max_tokens)
+        failed.update(numbers[place] for place in unanswered(answers))
+        return [answer or "nothing is known" for answer in answers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,9 +11,8 @@ from pydantic import Field
 from recsmith.config import Config
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
-from recsmith.language.asking import run_here
-from recsmith.language.completion import LikelihoodBackend
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, by_score, ground_equal
+from recsmith.language.likelihood_questions import LikelihoodQuestion
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, by_score, ground_equal, kept_where
 from recsmith.language.shelf import Shelf
 
 _DIGITS = tuple(f" {digit}" for digit in range(10))
@@ -54,8 +52,8 @@ class InterestSeries:
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """Two questions of likelihood per series. Raises `UserError` for a backend without likelihoods and for logs without times."""
-        backend, shelf = asker.likelihood, self._shelf
-        if backend is None:
+        shelf = self._shelf
+        if not asker.knows_likelihoods:
             raise UserError(
                 f"`interest-series` reads the probabilities of digits, which {asker.backend.name} does not tell: use a local model"
             )
@@ -64,13 +62,14 @@ class InterestSeries:
         if any(len(case.times) != len(case.items) for case in cases):
             raise UserError("`interest-series` follows interests over time, but the log has no times; name their column")
         series = [self.series(case, shelf) for case in cases]
-        forecasts = run_here(_all(series, backend))
+        told = iter(forecasts([values for one in series for values in one.values()], asker))
+        found = [{name: next(told) for name in one} for one in series]
+        failed = {number for number, one in enumerate(found) if None in one.values()}
         orders = []
-        for case, found in zip(cases, forecasts, strict=True):
+        for case, interests in zip(cases, found, strict=True):
             kinds = [shelf.facts.categories[item] for item in case.candidate_items]
-            orders.append(by_score([float(np.mean([found.get(kind, 0.0) for kind in own])) if own else 0.0 for own in kinds]))
-        told = sum(map(len, series))
-        return Ranked(orders, {"series": told / max(1, len(cases)), "format error": 0.0})
+            orders.append(by_score([float(np.mean([interests.get(kind) or 0.0 for kind in own])) if own else 0.0 for own in kinds]))
+        return kept_where(failed, orders, {"series": sum(map(len, series)) / max(1, len(cases)), "format error": 0.0})
 
     def series(self, case: RankCase, shelf: Shelf) -> dict[str, list[int]]:
         """Share of each category in each span of time, in hundredths up to 99; spans without events repeat the one before."""
@@ -95,21 +94,23 @@ def as_digits(series: Sequence[int]) -> str:
     return " ".join(f"{' '.join(f'{value:02d}')} ," for value in series)
 
 
-async def forecast(series: Sequence[int], backend: LikelihoodBackend) -> float:
-    """Mean of the distribution of the next number, 0 … 100."""
-    context = as_digits(series)
-    first = _shares(await backend.log_likelihood(context, _DIGITS))
-    likeliest = int(first.argmax())
-    second = _shares(await backend.log_likelihood(f"{context} {likeliest}", _DIGITS))
+def forecasts(series: Sequence[Sequence[int]], asker: Asker) -> list[float | None]:
+    """Mean of the distribution of the next number of each series, 0 … 100; None where a question failed."""
+    contexts = [as_digits(values) for values in series]
+    first = [None if row is None else _shares(row) for row in asker.log_likelihoods([LikelihoodQuestion(one, _DIGITS) for one in contexts])]
+    likeliest = {number: int(shares.argmax()) for number, shares in enumerate(first) if shares is not None}
+    behind = [LikelihoodQuestion(f"{contexts[number]} {digit}", _DIGITS) for number, digit in likeliest.items()]
+    second = dict(zip(likeliest, asker.log_likelihoods(behind), strict=True))
+    return [_mean(shares, second.get(number)) for number, shares in enumerate(first)]
+
+
+def _mean(first: np.ndarray | None, second: Sequence[float] | None) -> float | None:
+    """Of the number whose tens have the shares `first`, and whose ones behind the likeliest of them the log-likelihoods `second`."""
+    if first is None or second is None:
+        return None
     inside = np.full(10, 5.0)
-    inside[likeliest] = float(second @ (np.arange(10) + 0.5))
+    inside[int(first.argmax())] = float(_shares(second) @ (np.arange(10) + 0.5))
     return float(first @ (10.0 * np.arange(10) + inside))
-
-
-async def _all(series: Sequence[dict[str, list[int]]], backend: LikelihoodBackend) -> list[dict[str, float]]:
-    flat = [values for one in series for values in one.values()]
-    found = iter(await asyncio.gather(*(forecast(values, backend) for values in flat)))
-    return [{name: next(found) for name in one} for one in series]
 
 
 def _shares(log_likelihoods: Sequence[float]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import unicodedata
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -11,17 +11,16 @@ from pydantic import Field
 from recsmith.config import Config
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
-from recsmith.language.asking import run_here
-from recsmith.language.completion import LikelihoodBackend
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal
-from recsmith.language.untrusted import plain_line
+from recsmith.language.likelihood_questions import LikelihoodQuestion
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal, kept_where, unanswered
+from recsmith.language.untrusted import as_data, plain_line
 
 
 class LikelihoodConfig(Config):
     """The sentence and how its likelihood becomes a score."""
 
     sentence: str = "Movies like {history}, "
-    """What stands before a candidate; `{history}` is the list of titles."""
+    """What stands before a candidate; `{history}` is the list of titles, those that hold commas in double quotes."""
     empty: str = "Movies like "
     """What stands before a candidate when nothing is known of the person; for `normalise = "prior"`."""
     normalise: Literal["none", "length", "prior"] = "none"
@@ -34,8 +33,8 @@ class Likelihood:
     """Zero-shot recommendation as language modelling (Sileo, Vossen & Raymaekers, ECIR 2022): nothing is generated, so nothing can be
     invented, but the backend must know likelihoods (a local model does).
 
-    Deviations: scores of the candidate alone, not of the whole sentence (which differs by what all candidates share); `prior` and `length`
-    are ours.
+    Deviations: scores of the candidate alone, not of the whole sentence (which differs by what all candidates share); titles of the history
+    that hold commas are quoted, so that one title cannot pose as two; `prior` and `length` are ours.
     """
 
     Config: ClassVar[type[LikelihoodConfig]] = LikelihoodConfig
@@ -45,26 +44,42 @@ class Likelihood:
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """Raises `UserError` when the backend does not know likelihoods."""
-        backend = asker.likelihood
-        if backend is None:
+        if not asker.knows_likelihoods:
             raise UserError(
                 f"ranking by likelihood needs a backend that knows likelihoods; {asker.backend.name} does not: use a local model"
             )
-        scores = run_here(self._all(cases, backend))
-        return Ranked([by_score(row) for row in scores], {"judged texts": sum(map(len, scores)), "format error": 0.0})
+        questions = [LikelihoodQuestion(self._context(case), _texts(case)) for case in cases]
+        correct = self.config.normalise == "prior"
+        priors = [LikelihoodQuestion(self.config.empty, question.continuations) for question in questions] if correct else []
+        open_ = [question for question in (*questions, *priors) if question.continuations]
+        answers = dict(zip(open_, asker.log_likelihoods(open_), strict=True))
+        known, before = ([answers.get(question, []) for question in asked] for asked in (questions, priors or questions))
+        failed = unanswered(known) | unanswered(before)
+        orders = [
+            list(range(len(question.continuations))) if likely is None or prior is None else by_score(self._scores(question, likely, prior))
+            for question, likely, prior in zip(questions, known, before, strict=True)
+        ]
+        judged = sum(len(likely) for likely in known if likely is not None)
+        return kept_where(failed, orders, {"judged texts": judged, "format error": 0.0})
 
-    async def _all(self, cases: Sequence[RankCase], backend: LikelihoodBackend) -> list[list[float]]:
-        return list(await asyncio.gather(*(self._one(case, backend) for case in cases)))
+    def _context(self, case: RankCase) -> str:
+        history = ", ".join(_listed(title) for title in case.history[-self.config.max_history :])
+        return self.config.sentence.format(history=history) if history else self.config.empty
 
-    async def _one(self, case: RankCase, backend: LikelihoodBackend) -> list[float]:
-        texts = tuple(plain_line(candidate) for candidate in case.candidates)
-        if not texts:
-            return []
-        history = ", ".join(plain_line(title) for title in case.history[-self.config.max_history :])
-        scores = await backend.log_likelihood(self.config.sentence.format(history=history) if history else self.config.empty, texts)
+    def _scores(self, question: LikelihoodQuestion, known: list[float], before: list[float]) -> list[float]:
+        """Scores of the candidates: their likelihoods, made comparable as the config says."""
         if self.config.normalise == "length":
-            return [score / max(1, len(text)) for score, text in zip(scores, texts, strict=True)]
+            return [score / max(1, len(text)) for score, text in zip(known, question.continuations, strict=True)]
         if self.config.normalise == "prior":
-            prior = await backend.log_likelihood(self.config.empty, texts)
-            return [score - before for score, before in zip(scores, prior, strict=True)]
-        return scores
+            return [score - other for score, other in zip(known, before, strict=True)]
+        return known
+
+
+def _texts(case: RankCase) -> tuple[str, ...]:
+    return tuple(plain_line(candidate) for candidate in case.candidates)
+
+
+def _listed(title: str) -> str:
+    """A title as an entry of the sentence's list: in double quotes where it holds a comma, since commas set entries apart."""
+    line = plain_line(title)
+    return as_data(title) if "," in unicodedata.normalize("NFKC", line) else line

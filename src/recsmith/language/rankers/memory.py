@@ -61,19 +61,20 @@ class FromMemory:
         self._inner = ListWise(inner, ground=ground, templates=templates)
         self._shelf: Shelf | None = None
         self._vectors: dict[str, np.ndarray] = {}
+        self._asked: dict[str, np.ndarray] = {}
 
     def look_at(self, shelf: Shelf) -> None:
         """Take the shelf's encoder, and the kinds of items."""
-        self._shelf, self._vectors = shelf, {}
+        self._shelf, self._vectors, self._asked = shelf, {}, {}
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """The list-wise order by memories and latest events."""
         stores = [self.memories(case) for case in cases]
         requests = [case.request.strip() or "; ".join(case.candidates) for case in cases]
-        self._learn([*requests, *(memory.text for store in stores for memory in store)])
+        self._learn(requests, [memory.text for store in stores for memory in store])
         told, recalled, old = [], 0, 0
         for case, store, request in zip(cases, stores, requests, strict=True):
-            memory = DialogueMemory(self.config.memory, self._encode, store)
+            memory = DialogueMemory(self.config.memory, self._encode, store, encode_queries=self._encode_queries)
             now = max((one.time for one in store), default=0.0)
             found = memory.recall(request, self.config.recalled, now=now) if store else []
             lines = [f"{one.text} ({ago(now - one.time)})" if case.times else one.text for one in found]
@@ -104,14 +105,19 @@ class FromMemory:
         best = counts.most_common(self.config.kinds)
         return [Memory(f"takes {kind}: {_share(count, len(items))}", last[kind], importance=count / len(items)) for kind, count in best]
 
-    def _learn(self, texts: Sequence[str]) -> None:
+    def _learn(self, requests: Sequence[str], memories: Sequence[str]) -> None:
         assert self._shelf is not None
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, np.asarray(self._shelf.encode(new), dtype=np.float64), strict=True))
+        sides = (requests, self._asked, self._shelf.encode_queries or self._shelf.encode), (memories, self._vectors, self._shelf.encode)
+        for texts, known, encode in sides:
+            new = [text for text in dict.fromkeys(texts) if text not in known]
+            if new:
+                known.update(zip(new, np.asarray(encode(new), dtype=np.float64), strict=True))
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return np.stack([self._vectors[text] for text in texts])
+
+    def _encode_queries(self, texts: list[str]) -> np.ndarray:
+        return np.stack([self._asked[text] for text in texts])
 
 
 def _share(count: int, of: int) -> str:

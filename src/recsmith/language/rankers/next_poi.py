@@ -14,7 +14,7 @@ from recsmith.data.item_facts import Place
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
 from recsmith.language.compiler import Value
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, ground_equal
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, ground_equal, kept_where, unanswered
 from recsmith.language.rankers.steps import ask_step, read_orders
 from recsmith.language.shelf import Shelf
 from recsmith.language.template import load_template
@@ -59,8 +59,9 @@ class NextPoi:
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """One prompt per case."""
         values = [self._values(case) for case in cases]
-        orders, reading = read_orders(ask_step(self._template, values, asker, max_tokens=self.config.max_tokens), cases, self._ground)
-        return Ranked(orders, reading.figures())
+        answers = ask_step(self._template, values, asker, max_tokens=self.config.max_tokens)
+        orders, reading = read_orders(answers, cases, self._ground)
+        return kept_where(unanswered(answers), orders, reading.figures())
 
     def _values(self, case: RankCase) -> dict[str, Value]:
         shelf = self._require_shelf(case)

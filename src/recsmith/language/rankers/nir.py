@@ -9,8 +9,9 @@ from pydantic import Field
 
 from recsmith.config import Config
 from recsmith.language.asker import Asker
-from recsmith.language.compiler import compile_prompt
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Reading, completed, ground_equal
+from recsmith.language.compiler import Value
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Reading, completed, ground_equal, kept_where, unanswered
+from recsmith.language.rankers.steps import ask_step, told
 from recsmith.language.template import load_template
 
 
@@ -43,17 +44,19 @@ class Nir:
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """Three prompts per case."""
-        preferences = self._ask(0, [{"history": list(case.history)} for case in cases], asker)
+        said = self._ask(0, [{"history": list(case.history)} for case in cases], asker)
+        preferences = told(said)
         wanted = self.config.representatives
-        second = [
+        second: list[dict[str, Value]] = [
             {"history": list(case.history), "preferences": text, "count": min(wanted, len(case.history))}
             for case, text in zip(cases, preferences, strict=True)
         ]
         choosing, telling = Reading(self._ground), []
-        for case, answer in zip(cases, self._ask(1, second, asker), strict=True):
+        chosen = self._ask(1, second, asker)
+        for case, answer in zip(cases, chosen, strict=True):
             named = [case.history[place] for place in choosing.order(answer, case.history)][:wanted]
             telling.append(named or list(case.history)[-wanted:])
-        third = [
+        third: list[dict[str, Value]] = [
             {"preferences": text, "representatives": named, "candidates": list(case.candidates), "count": self.config.recommended}
             for case, text, named in zip(cases, preferences, telling, strict=True)
         ]
@@ -63,9 +66,8 @@ class Nir:
             completed(reading.order(answer, case.candidates), len(case.candidates)) for case, answer in zip(cases, answers, strict=True)
         ]
         unread = choosing.figures()["format error"]
-        return Ranked(orders, {**reading.figures(), "second step unread": unread}, notes=preferences)
+        failed = unanswered(said) | unanswered(chosen) | unanswered(answers)
+        return kept_where(failed, orders, {**reading.figures(), "second step unread": unread}, preferences)
 
-    def _ask(self, step: int, values: list[dict], asker: Asker) -> list[str]:
-        template = self._steps[step]
-        prompts = [compile_prompt(template, entry, max_tokens=self.config.max_tokens, count=asker.count_tokens).prompt for entry in values]
-        return [answer or "nothing is known" for answer in asker.ask(prompts)]
+    def _ask(self, step: int, values: list[dict[str, Value]], asker: Asker) -> list[str | None]:
+        return ask_step(self._steps[step], values, asker, max_tokens=self.config.max_tokens)

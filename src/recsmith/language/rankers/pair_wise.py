@@ -13,7 +13,7 @@ from recsmith.language.asker import Asker
 from recsmith.language.compiler import compile_prompt
 from recsmith.language.completion import Prompt
 from recsmith.language.parsing import FormatError, parse_choice
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal, kept_where, none_answered
 from recsmith.language.template import load_template
 
 _LETTERS = ("A", "B")
@@ -36,9 +36,9 @@ class PairWise:
     """Pairwise ranking prompting (Qin, Jagerman, Hui et al., "Large language models are effective text rankers with pairwise ranking
     prompting", NAACL findings 2024).
 
-    Each pair is asked in both orders. Where the two answers contradict each other (the figure `inconsistent`: position bias) or one cannot
-    be read, the pair counts as equal: half a win each, and sliding leaves it as it is. n candidates cost n (n - 1) prompts with
-    all-pairs, about 2 n per pass with sliding.
+    Each pair is asked in both orders. Where the two answers contradict each other (the figure `inconsistent`: position bias), or one cannot
+    be read or is missing, the pair counts as equal: half a win each, and sliding leaves it as it is. n candidates cost n (n - 1) prompts
+    with all-pairs, about 2 n per pass with sliding.
 
     Deviations: histories in the place of queries, wording of our own.
     """
@@ -49,14 +49,16 @@ class PairWise:
         self.config = config
         self._template = load_template(config.template, folder=templates)
         self._pairs = self._inconsistent = self._unread = 0
+        self._answers: list[list[str | None]] = []
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """Orders by all pairs or by sliding."""
         self._pairs = self._inconsistent = self._unread = 0
+        self._answers = [[] for _ in cases]
         orders = self._all_pairs(cases, asker) if self.config.scheme == "all-pairs" else self._sliding(cases, asker)
         pairs = max(1, self._pairs)
         figures = {"pairs": self._pairs, "inconsistent": self._inconsistent / pairs, "format error": self._unread / (2 * pairs)}
-        return Ranked(orders, {**figures, "template": self._template.hash})
+        return kept_where(none_answered(self._answers), orders, {**figures, "template": self._template.hash})
 
     def _all_pairs(self, cases: Sequence[RankCase], asker: Asker) -> list[list[int]]:
         pairs = [(number, one, other) for number, case in enumerate(cases) for one, other in combinations(range(len(case.candidates)), 2)]
@@ -81,8 +83,11 @@ class PairWise:
 
     def _compare(self, cases: Sequence[RankCase], pairs: Sequence[tuple[int, int, int]], asker: Asker) -> list[float]:
         """1 where the first of a pair wins, 0 where the second does, .5 where it is not clear."""
-        prompts = [self._prompt(cases[number], *both, asker) for number, one, other in pairs for both in ((one, other), (other, one))]
-        won = [self._first_wins(answer) for answer in asker.ask(prompts)]
+        asked = [shown for number, one, other in pairs for shown in ((number, one, other), (number, other, one))]
+        answers = asker.ask([self._prompt(cases[number], first, second, asker) for number, first, second in asked])
+        for (number, _, _), answer in zip(asked, answers, strict=True):
+            self._answers[number].append(answer)
+        won = [self._first_wins(answer) for answer in answers]
         values = []
         for straight, turned in zip(won[::2], won[1::2], strict=True):
             clear = straight is not None and turned is not None and straight != turned

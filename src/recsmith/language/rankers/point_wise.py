@@ -12,7 +12,7 @@ from recsmith.language.asker import Asker
 from recsmith.language.compiler import compile_prompt
 from recsmith.language.completion import Prompt
 from recsmith.language.parsing import FormatError, parse_number
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal, in_rows, kept_where, none_answered
 from recsmith.language.template import load_template
 
 
@@ -34,8 +34,8 @@ class PointWiseConfig(Config):
 class PointWise:
     """The point-wise prompts of Dai, Shao, Zhao et al., "Uncovering ChatGPT's capabilities in recommender systems", RecSys 2023.
 
-    A candidate whose answer is no number in range gets the mean of the case's other scores. Equal scores keep the retriever's order,
-    which matters: models give few different numbers (the figure `ties` is the share of candidates that share their score).
+    A candidate whose answer is no number in range, or missing, gets the mean of the case's other scores. Equal scores keep the retriever's
+    order, which matters: models give few different numbers (the figure `ties` is the share of candidates that share their score).
 
     Deviations: wording of our own; `calibrate` is ours, after contextual calibration (Zhao et al., ICML 2021).
     """
@@ -49,8 +49,8 @@ class PointWise:
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
         """One prompt per candidate, and one more per distinct candidate when calibrated."""
         asked = [(case.history, candidate, case.request) for case in cases for candidate in case.candidates]
-        answers = iter(self._scores(asked, asker))
-        scores = [[next(answers) for _ in case.candidates] for case in cases]
+        answers = in_rows(self._answers(asked, asker), cases)
+        scores = [[self._number(answer) for answer in row] for row in answers]
         unread = sum(score is None for row in scores for score in row)
         prior = self._prior(cases, asker) if self.config.calibrate else {}
         corrected = [
@@ -59,16 +59,19 @@ class PointWise:
         shared = sum(row.count(score) > 1 for row in corrected for score in row)
         total = max(1, len(asked))
         figures = {"answers read": len(asked), "format error": unread / total, "ties": shared / total, "template": self._template.hash}
-        return Ranked([by_score(row) for row in corrected], figures)
+        return kept_where(none_answered(answers), [by_score(row) for row in corrected], figures)
 
     def _prior(self, cases: Sequence[RankCase], asker: Asker) -> dict[str, float]:
         """Score of each distinct candidate for somebody of whom nothing is known."""
         texts = list(dict.fromkeys(candidate for case in cases for candidate in case.candidates))
-        return dict(zip(texts, filled(self._scores([(["nothing is known"], text, "") for text in texts], asker)), strict=True))
+        answers = self._answers([(["nothing is known"], text, "") for text in texts], asker)
+        return dict(zip(texts, filled([self._number(answer) for answer in answers]), strict=True))
 
-    def _scores(self, asked: Sequence[tuple[Sequence[str], str, str]], asker: Asker) -> list[float | None]:
-        low, high = self.config.low, self.config.high
-        return [number_in(answer, low=low, high=high) for answer in asker.ask([self._prompt(*entry, asker) for entry in asked])]
+    def _answers(self, asked: Sequence[tuple[Sequence[str], str, str]], asker: Asker) -> list[str | None]:
+        return asker.ask([self._prompt(*entry, asker) for entry in asked])
+
+    def _number(self, answer: str | None) -> float | None:
+        return number_in(answer, low=self.config.low, high=self.config.high)
 
     def _prompt(self, history: Sequence[str], candidate: str, request: str, asker: Asker) -> Prompt:
         values = {

@@ -13,7 +13,7 @@ from recsmith.config import Config
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
 from recsmith.language.policies import Choice, SoftmaxPolicy, advantages
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, ground_equal, reciprocal_ranks
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, ground_equal, kept_where, reciprocal_ranks, unanswered
 from recsmith.language.rankers.steps import ask_step, read_orders
 from recsmith.language.shelf import Shelf
 from recsmith.language.template import load_template
@@ -67,13 +67,13 @@ class Re2llm:
         if self._policy is not None and self._hints:
             chosen = [self._policy.best(options) for options in self._options(cases)]
         hints = ["", *self._hints]
-        orders, figures = self._orders(cases, [hints[one] for one in chosen], asker)
+        ranked = self._orders(cases, [hints[one] for one in chosen], asker)
         hinted = sum(one > 0 for one in chosen) / max(1, len(cases))
-        return Ranked(orders, {**figures, "hinted": hinted}, notes=[hints[one] for one in chosen])
+        return Ranked(ranked.orders, {**ranked.figures, "hinted": hinted}, notes=[hints[one] for one in chosen])
 
     def learn(self, cases: Sequence[RankCase], right: Sequence[int], asker: Asker) -> dict[str, Any]:
         """Write hints about errors, keep those that help, and learn whom they help."""
-        orders, _ = self._orders(cases, [""] * len(cases), asker)
+        orders = self._orders(cases, [""] * len(cases), asker).orders
         plain = reciprocal_ranks(orders, right)
         wrong = [number for number, reward in enumerate(plain) if reward < 1][: self.config.reflections]
         gains = self._written(cases, right, orders, plain, wrong, asker)
@@ -111,7 +111,7 @@ class Re2llm:
         ]
         hints = [(answer or "").strip() for answer in ask_step(self._reflect, values, asker, max_tokens=self.config.max_tokens)]
         pairs = [(number, hint) for number, hint in zip(wrong, hints, strict=True) if hint]
-        tried, _ = self._orders([cases[number] for number, _ in pairs], [hint for _, hint in pairs], asker)
+        tried = self._orders([cases[number] for number, _ in pairs], [hint for _, hint in pairs], asker).orders
         rewards = reciprocal_ranks(tried, [right[number] for number, _ in pairs])
         gains: dict[str, float] = {}
         for (number, hint), reward in zip(pairs, rewards, strict=True):
@@ -126,7 +126,7 @@ class Re2llm:
         for _ in range(self.config.rounds):
             drawn = [policy.draw(one, random) for one in options]
             hints = [["", *self._hints][taken] for taken, _ in drawn]
-            reached = reciprocal_ranks(self._orders(cases, hints, asker)[0], right)
+            reached = reciprocal_ranks(self._orders(cases, hints, asker).orders, right)
             rewards = [after - before for after, before in zip(reached, plain, strict=True)]
             gains = advantages(rewards, centred=False)
             policy.improve([Choice(one, *draw, gain) for one, draw, gain in zip(options, drawn, gains, strict=True)])
@@ -141,10 +141,11 @@ class Re2llm:
         sessions = np.concatenate([np.ones((len(cases), 1)), vectors], axis=1)
         return [np.kron(np.eye(1 + len(self._hints)), session) for session in sessions]
 
-    def _orders(self, cases: Sequence[RankCase], hints: Sequence[str], asker: Asker) -> tuple[list[list[int]], dict[str, Any]]:
+    def _orders(self, cases: Sequence[RankCase], hints: Sequence[str], asker: Asker) -> Ranked:
         values = [
             {"history": list(case.history), "hint": hint or None, "candidates": list(case.candidates)}
             for case, hint in zip(cases, hints, strict=True)
         ]
-        orders, reading = read_orders(ask_step(self._rank, values, asker, max_tokens=self.config.max_tokens), cases, self._ground)
-        return orders, reading.figures()
+        answers = ask_step(self._rank, values, asker, max_tokens=self.config.max_tokens)
+        orders, reading = read_orders(answers, cases, self._ground)
+        return kept_where(unanswered(answers), orders, reading.figures())

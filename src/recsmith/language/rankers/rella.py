@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from math import exp
 from typing import Any, ClassVar, Literal
@@ -12,11 +11,11 @@ from pydantic import Field
 from recsmith.config import Config
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
-from recsmith.language.asking import run_here
 from recsmith.language.compiler import compile_prompt
-from recsmith.language.completion import LikelihoodBackend, Prompt
+from recsmith.language.completion import Prompt
 from recsmith.language.history_retrieval import EventRetriever
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, by_score, ground_equal
+from recsmith.language.likelihood_questions import LikelihoodQuestion
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, by_score, ground_equal, in_rows, kept_where, none_answered
 from recsmith.language.rankers.point_wise import filled, number_in
 from recsmith.language.shelf import Shelf
 from recsmith.language.template import load_template
@@ -58,19 +57,20 @@ class Rella:
         self._events = EventRetriever(shelf.encode)
 
     def rank(self, cases: Sequence[RankCase], asker: Asker) -> Ranked:
-        """One prompt per candidate."""
+        """One prompt per candidate; one that failed gives its candidate the mean score."""
+        answers: Sequence[str | float | None]
         prompts, fresh, told = [], 0, 0
         for case in cases:
             for candidate in case.candidates:
                 places = self._places(case, candidate)
                 told, fresh = told + len(places), fresh + sum(place < len(case.history) - self.config.events for place in places)
                 prompts.append(self._prompt([case.history[place] for place in places], candidate, asker))
-        scores = self._numbers(prompts, asker) if self.config.answer == "number" else self._probabilities(prompts, asker)
-        read = iter(scores)
-        rows = [[next(read) for _ in case.candidates] for case in cases]
-        unread = sum(score is None for score in scores) / max(1, len(scores))
-        figures = {"answers read": len(scores), "format error": unread, "events not the latest": fresh / max(1, told)}
-        return Ranked([by_score(filled(row)) for row in rows], figures)
+        answers = asker.ask(prompts) if self.config.answer == "number" else self._probabilities(prompts, asker)
+        rows = in_rows(answers, cases)
+        scores = [[_number(answer) for answer in row] for row in rows]
+        unread = sum(score is None for row in scores for score in row) / max(1, len(answers))
+        figures = {"answers read": len(answers), "format error": unread, "events not the latest": fresh / max(1, told)}
+        return kept_where(none_answered(rows), [by_score(filled(row)) for row in scores], figures)
 
     def _places(self, case: RankCase, candidate: str) -> list[int]:
         if self._events is None:
@@ -82,23 +82,20 @@ class Rella:
         values |= {"low": 1.0, "high": 5.0} if self.config.answer == "number" else {}
         return compile_prompt(self._template, values, max_tokens=self.config.max_tokens, count=asker.count_tokens).prompt
 
-    def _numbers(self, prompts: Sequence[Prompt], asker: Asker) -> list[float | None]:
-        return [number_in(answer, low=1.0, high=5.0) for answer in asker.ask(prompts)]
-
     def _probabilities(self, prompts: Sequence[Prompt], asker: Asker) -> list[float | None]:
-        backend = asker.likelihood
-        if backend is None:
+        if not asker.knows_likelihoods:
             raise UserError(
                 f"`answer = probability` needs a backend that knows likelihoods; {asker.backend.name} does not: use a local model, or "
                 "answer = number"
             )
-        return run_here(_all_yes(prompts, backend))
+        found = asker.log_likelihoods([LikelihoodQuestion(prompt.text, _ANSWERS) for prompt in prompts])
+        return [None if pair is None else _yes(*pair) for pair in found]
 
 
-async def _all_yes(prompts: Sequence[Prompt], backend: LikelihoodBackend) -> list[float | None]:
-    return list(await asyncio.gather(*(_yes(prompt, backend) for prompt in prompts)))
+def _number(answer: str | float | None) -> float | None:
+    return number_in(answer, low=1.0, high=5.0) if isinstance(answer, str) else answer
 
 
-async def _yes(prompt: Prompt, backend: LikelihoodBackend) -> float:
-    yes, no = await backend.log_likelihood(prompt.text, _ANSWERS)
+def _yes(yes: float, no: float) -> float:
+    """The share of "Yes" in both answers."""
     return 1 / (1 + exp(min(50.0, no - yes)))

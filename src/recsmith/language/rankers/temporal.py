@@ -14,7 +14,7 @@ from recsmith.config import Config
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
 from recsmith.language.compiler import Value
-from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal
+from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, by_score, ground_equal, kept_where, none_answered, unanswered
 from recsmith.language.rankers.steps import ask_step, read_orders, told
 from recsmith.language.template import load_template
 
@@ -66,8 +66,9 @@ class Temporal:
         repeated = [case for _ in self.config.strategies for case in cases]
         orders, reading = read_orders(answers, repeated, self._ground)
         votes = [orders[number :: len(cases)] for number in range(len(cases))]
+        failed = none_answered([answers[number :: len(cases)] for number in range(len(cases))])
         same = sum(len({order[0] for order in one if order}) == 1 for one in votes) / max(1, len(cases))
-        return Ranked([_together(one) for one in votes], {**reading.figures(), "agreement": same})
+        return kept_where(failed, [_together(one) for one in votes], {**reading.figures(), "agreement": same})
 
     def _recent(self, cases: Sequence[RankCase], asker: Asker) -> list[str | None]:
         cut = [max(0, len(case.history) - self.config.recent) for case in cases]
@@ -80,12 +81,14 @@ class Temporal:
     def _interests(self, cases: Sequence[RankCase], asker: Asker) -> list[str | None]:
         periods: list[dict[str, Value]] = [{"periods": self._periods(case)} for case in cases]
         most = self.config.max_tokens
-        analyses = told(ask_step(self._templates["temporal-interests"], periods, asker, max_tokens=most))
+        found = ask_step(self._templates["temporal-interests"], periods, asker, max_tokens=most)
+        failed, analyses = unanswered(found), told(found)
         values: list[dict[str, Value]] = [
             {"history": list(case.history), "analysis": analysis, "candidates": list(case.candidates)}
             for case, analysis in zip(cases, analyses, strict=True)
         ]
-        return ask_step(self._templates["rank-from-analysis"], values, asker, max_tokens=most)
+        answers = ask_step(self._templates["rank-from-analysis"], values, asker, max_tokens=most)
+        return [None if number in failed else answer for number, answer in enumerate(answers)]
 
     def _gaps(self, cases: Sequence[RankCase], asker: Asker) -> list[str | None]:
         values: list[dict[str, Value]] = [

@@ -87,7 +87,8 @@ class LlmRecGraph:
         for user, pool in pools.items():
             told = [texts[item] for item in histories[user][-self.config.max_history :]]
             values = {"history": told, "candidates": [texts[item] for item in pool]}
-            prompts.append(compile_prompt(template, values, max_tokens=3000, count=asker.count_tokens).prompt)
+            form = _form(len(pool))
+            prompts.append(compile_prompt(template, values, max_tokens=3000, count=asker.count_tokens, schema=form).prompt)
         chosen: list[tuple[float, Any, Any]] = []
         for (user, pool), answer in zip(pools.items(), asker.ask(prompts), strict=True):
             pair = _pair(answer, pool)
@@ -98,6 +99,13 @@ class LlmRecGraph:
         record = provenance_of("llmrec", asker, [template], split=split, written=len(kept))
         record |= {"unusable": len(pools) - len(chosen), "pruned": len(chosen) - len(kept)}
         return with_training_events(dataset, [(user, item) for _, user, item in kept], record, split=split)
+
+
+def _form(candidates: int) -> dict[str, Any]:
+    """The JSON schema of an answer: the numbers of two candidates."""
+    number = {"type": "integer", "enum": list(range(1, candidates + 1))}
+    names = list(_Choice.model_fields)
+    return {"type": "object", "properties": dict.fromkeys(names, number), "required": names, "additionalProperties": False}
 
 
 def _pair(answer: str | None, pool: list[Any]) -> tuple[Any, Any] | None:

@@ -16,8 +16,8 @@ from recsmith.language.asker import Asker
 from recsmith.language.backends import BackendConfig, make_backend
 from recsmith.language.budget import Budget
 from recsmith.language.completion import Backend
-from recsmith.language.dry_run import DryRun
 from recsmith.language.extracts import ExtractBackend
+from recsmith.language.making import asker_of
 from recsmith.language.writers import WRITERS
 from recsmith.protocols import Progress
 
@@ -68,8 +68,7 @@ def write(
         written = config.make().write(chosen, Asker(ExtractBackend()), split=split)
     else:
         with AnswerCache(Path(config.cache) if config.cache else default_cache / "answers.sqlite") as cache:
-            asked = DryRun(speaker, cache=cache) if config.backend.dry_run else speaker
-            asker = Asker(asked, cache=None if config.backend.dry_run else cache, budget=config.budget, progress=progress)
+            asker = asker_of(speaker, config.backend, budget=config.budget, cache=cache, progress=progress)
             written = config.make().write(chosen, asker, split=split)
     return _bound(written, len(data.source.get("written", [])), view, split)
 
