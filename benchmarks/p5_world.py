@@ -26,17 +26,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tuning_language"))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from world_tasks import _direct, _rating, gaps, with_summaries  # noqa: E402
+from world_tasks import LEARNABLE, _direct, _rating, gaps, with_summaries  # noqa: E402
 
 import recsmith  # noqa: E402
-from recsmith.data.world import World, WorldParameters, world  # noqa: E402
+from recsmith.data.world import World, world  # noqa: E402
 from recsmith.recommender import Recommender  # noqa: E402
-
-LEARNABLE = WorldParameters(
-    friend=0, drift=0, kind_spread=0, era_spread=0, group_effect=0, activity_spread=0.3,
-    next_volume=0.3, complement=0.2, mood=0.1, favourites=2, favourite_strength=4.5, taste_noise=0.2,
-)  # fmt: skip
-"""Two lasting favourite genres a person and no friends: what the oracle knows of a person shows in the log."""
 
 
 class Factors(torch.nn.Module):

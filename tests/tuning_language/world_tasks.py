@@ -11,12 +11,18 @@ import polars as pl
 import recsmith
 from recsmith import Dataset
 from recsmith.data import Cases, Histories
-from recsmith.data.world import World, reactions
+from recsmith.data.world import World, WorldParameters, reactions
 from recsmith.evaluation import evaluate_answer
 from recsmith.evaluation.text.rouge import rouge
 from recsmith.recommender import Recommender
 from recsmith.seeding import generator
 from recsmith.training import to_batch
+
+LEARNABLE = WorldParameters(
+    friend=0, drift=0, kind_spread=0, era_spread=0, group_effect=0, activity_spread=0.3,
+    next_volume=0.3, complement=0.2, mood=0.1, favourites=2, favourite_strength=4.5, taste_noise=0.2,
+)  # fmt: skip
+"""Two lasting favourite genres a person and no friends: what the oracle knows of a person shows in the log."""
 
 
 @dataclass(frozen=True)
