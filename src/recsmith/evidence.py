@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from recsmith.data import Histories, RawId
-from recsmith.decoding import CodeTrie, score_items, score_levels
+from recsmith.decoding import CodeTrie, all_scores, score_items, score_levels
 from recsmith.errors import UserError
-from recsmith.protocols import PartScorer
 from recsmith.training import to_batch
 
 _SCORES_AT_ONCE = 1 << 24  # 64 MB
@@ -106,7 +105,7 @@ class Judge:
         if self.trie is not None:
             found = score_items(self.model, batch, self.trie, self._asked(len(rows), item))
             return found[:, 0].double().cpu().numpy(), None
-        scores: Tensor = self.model.score_all(batch) if isinstance(self.model, PartScorer) else self.model.score(batch)
+        scores = all_scores(self.model, batch)
         own = scores[:, item]
         ranks = 1 + (scores > own[:, None]).sum(dim=1)
         return own.double().cpu().numpy(), ranks.cpu().numpy()

@@ -280,7 +280,7 @@ def _ask(
         checks=checks,
         progress=progress,
     )
-    lists = RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+    lists = RankedLists.joined(parts)
     return evaluation, lists
 
 

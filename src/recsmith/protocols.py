@@ -71,6 +71,15 @@ class RankedLists:
     scores: np.ndarray
     """Score of each item, higher is better, comparable inside a row; float32 `[row, k]`."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[RankedLists], *, k: int = 0) -> RankedLists:
+        """The rows of all parts, in order; without parts no row, of lists of length `k`."""
+        import numpy as np
+
+        if not parts:
+            return cls(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
+        return cls(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+
 
 @dataclass(frozen=True)
 class Limits:

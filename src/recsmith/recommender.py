@@ -339,9 +339,7 @@ class Recommender:
             own = rules[start : start + size] if isinstance(rules, Sequence) else rules
             ask = partial(generate or self.generate, selection=selection)
             parts.append(self._answer_batch(rows, users[start : start + size], k, limits, own, ask))
-        if not parts:
-            return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
-        return RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+        return RankedLists.joined(parts, k=k)
 
     def _answer_batch(self, rows: Histories, users: np.ndarray, k: int, limits: Limits, rules: Rules, generate: Generate) -> RankedLists:
         known = rows.lengths > 0

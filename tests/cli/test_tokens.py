@@ -16,7 +16,7 @@ from recsmith import load
 from recsmith.artifacts import update_file
 from recsmith.cli.program import execute
 from recsmith.data import Catalogue
-from recsmith.run_folder import RUN, read_run, write_run
+from recsmith.run_folder import RUN, RunState, read_run, write_run
 from recsmith.tokens import assign_tokens
 
 SMALL = {
@@ -50,6 +50,13 @@ def new_items(tmp_path: Path) -> Path:
     path = tmp_path / "new.csv"
     path.write_text("sku,title,colour\ns0,Chapter 0,blue\nn1,Chapter 3,red\nn2,Chapter 3,red\nn3,,\n")
     return path
+
+
+def retitled(state: RunState, out: Path) -> Path:
+    """The run with another title in its catalogue, whose codes stay as they were."""
+    assert state.catalogue is not None
+    state.catalogue.frame[0, "title"] = "Another chapter"
+    return write_run(out, state)
 
 
 def test_inspect(cli, tiger_run: Path) -> None:
@@ -111,9 +118,7 @@ def test_mistakes(cli, tiger_run: Path, popularity_run: Path, new_items: Path, t
 def test_texts_other_than_recorded_are_refused(cli, tiger_run: Path, new_items: Path, tmp_path: Path) -> None:
     """Item text that differs between tokenizing and serving: the catalogue was changed after the codes were made."""
     state = read_run(tiger_run)
-    assert state.catalogue is not None
-    state.catalogue.frame[0, "title"] = "Another chapter"
-    changed = write_run(tmp_path / "changed", state)
+    changed = retitled(state, tmp_path / "changed")
     error = cli("tokens", "assign", changed, "--items", new_items, "--out", tmp_path / "new.csv").error
     assert "catalogue and codes are out of step" in error
     assert state.card["encoder"]["texts"] in error
@@ -174,9 +179,7 @@ def test_a_tokenizer_that_reads_texts_itself_keeps_to_them(cli, titles_run: Path
     assert drift["items"]["new"] == 3
     assert drift["items"]["changed"] == 0
     assert "made no vectors of item texts" in cli("tokens", "migrate", titles_run, "--items", new_items).error
-    assert state.catalogue is not None
-    state.catalogue.frame[0, "title"] = "Another chapter"
-    changed = write_run(tmp_path / "changed", state)
+    changed = retitled(state, tmp_path / "changed")
     error = cli("tokens", "assign", changed, "--items", new_items, "--out", tmp_path / "codes.csv").error
     assert "catalogue and codes are out of step" in error
     assert state.card["tokenizer"]["texts"] in error

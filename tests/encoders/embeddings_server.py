@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 
-class Server(ThreadingHTTPServer):
-    """Speaks `/embeddings`; `faults` says how to answer the next requests."""
+class Loopback(ThreadingHTTPServer):
+    """Keeps the keys that it is sent."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults: list[Any] = []
-        self.asked: list[dict[str, Any]] = []
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.keys: list[str | None] = []
 
     @property
@@ -21,7 +22,37 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
 
-class Handler(BaseHTTPRequestHandler):
+Kind = TypeVar("Kind", bound=Loopback)
+
+
+@contextmanager
+def running(server: Kind) -> Iterator[Kind]:
+    """The server, answering from a thread of its own."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Server(Loopback):
+    """Speaks `/embeddings`; `faults` says how to answer the next requests."""
+
+    def __init__(self) -> None:
+        super().__init__(Handler)
+        self.faults: list[Any] = []
+        self.asked: list[dict[str, Any]] = []
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Writes nothing to the terminal."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Handler(QuietHandler):
     server: Server
 
     def do_POST(self) -> None:
@@ -43,6 +74,3 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass

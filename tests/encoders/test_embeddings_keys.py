@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from embeddings_server import Server
+from embeddings_server import Loopback, QuietHandler, Server, running
 
 from recsmith.encoders import EncoderConfig, HttpEmbeddings, make_encoder
 from recsmith.errors import BackendError, UserError
@@ -16,20 +13,15 @@ from recsmith.errors import BackendError, UserError
 SECRET = "sk-very-secret-0123456789"
 
 
-class Careless(ThreadingHTTPServer):
+class Careless(Loopback):
     """Answers everything with `status`, repeats the key as the reason, and points to `location`."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.status, self.location = 401, ""
-        self.keys: list[str | None] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: Careless
 
     def do_POST(self) -> None:
@@ -42,18 +34,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def careless() -> Iterator[Careless]:
-    with Careless() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Careless()) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

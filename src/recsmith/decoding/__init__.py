@@ -8,7 +8,7 @@ from recsmith.decoding.expansion import Normalise, Selection
 from recsmith.decoding.gap import beam_gap
 from recsmith.decoding.item_table import ItemTable
 from recsmith.decoding.masks import Rules
-from recsmith.decoding.part_scores import best_items
+from recsmith.decoding.part_scores import all_scores, best_items
 from recsmith.decoding.precision import Tried, fastest, with_weights
 from recsmith.decoding.ranking import top_k
 from recsmith.decoding.rules import Allow, AtLeast, AtMost, Boost, BoundRules, Deny, Pin, Rule, bind_rules, must_include
@@ -51,6 +51,7 @@ __all__ = [
     "Speculation",
     "Told",
     "Tried",
+    "all_scores",
     "beam_gap",
     "beam_search",
     "best_items",

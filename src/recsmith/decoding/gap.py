@@ -61,9 +61,7 @@ def _exact_lists(model: CodeModel, batch: HistoryBatch, trie: CodeTrie, k: int, 
         rows = np.arange(start, min(start + size, len(batch)))
         own = replace(limits, exclude=None if limits.exclude is None else limits.exclude.take(rows))
         parts.append(top_k(score_all(model, take_rows(batch, rows), trie), k, limits=own))
-    if not parts:
-        return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
-    return RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+    return RankedLists.joined(parts, k=k)
 
 
 def _recall(items: np.ndarray, targets: Histories) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recsmith.decoding.beam import take_rows
 from recsmith.decoding.limits import NO_LIMITS
@@ -40,6 +41,12 @@ def best_items(
     full = top_k(model.score_all(take_rows(batch, rows)), k, limits=fewer, rules=own, sampled=sampled)
     lists.items[rows], lists.scores[rows] = full.items, full.scores
     return lists
+
+
+def all_scores(model: Any, batch: HistoryBatch) -> Tensor:
+    """What a `ScoreModel` says of the whole catalogue, `[batch, item]`, also where it would look at a part of it only."""
+    scores: Tensor = model.score_all(batch) if isinstance(model, PartScorer) else model.score(batch)
+    return scores
 
 
 def _name_items(rules: Rules, rows: int) -> np.ndarray:

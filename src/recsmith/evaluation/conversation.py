@@ -72,9 +72,9 @@ def evaluate_turns(
         if lists.items.shape != (len(batch), cutoffs[-1]):
             raise DataError(f"the answer to {len(batch)} turns has shape {lists.items.shape}; allowed: [{len(batch)}, {cutoffs[-1]}]")
         parts.append(lists)
-    items = np.concatenate([part.items for part in parts])
+    lists = RankedLists.joined(parts)
     found = evaluate_lists(
-        RankedLists(items, np.concatenate([part.scores for part in parts])),
+        lists,
         Histories.from_rows([turn.targets for turn in turns]),
         item_count=item_count,
         ks=cutoffs,

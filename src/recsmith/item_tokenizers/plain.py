@@ -82,15 +82,15 @@ class PlainTokenizer(ABC):
     def state(self) -> dict[str, np.ndarray]:
         """Sizes, figures, and what new items need (JSON, as bytes)."""
         self._require_fitted()
-        content = {"sizes": self._sizes, "figures": self._figures, "learned": self._learned(), "text": self._text}
-        return {"content": json_bytes(content)}
+        return {"content": json_bytes({"sizes": self._sizes, "figures": self._figures, "learned": self._learned()})}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what `state` gave. Raises `ArtifactError` when it is missing."""
         if "content" not in state:
             raise ArtifactError("the tokenizer's state lacks `content`; fit it again")
         content = json_value(state["content"])
-        self._sizes, self._figures, self._text = tuple(content["sizes"]), content["figures"], content.get("text", {})
+        self._sizes, self._figures = tuple(content["sizes"]), content["figures"]
+        self._text = {name: self._figures[name] for name in ("text", "texts") if name in self._figures}
         self._restore(content["learned"])
 
     def figures(self) -> dict[str, Any]:

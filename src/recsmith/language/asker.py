@@ -9,7 +9,7 @@ from typing import Any, Literal
 from recsmith.errors import UserError
 from recsmith.language.answer_cache import AnswerCache
 from recsmith.language.asking import ask
-from recsmith.language.budget import Budget, Ledger, Price
+from recsmith.language.budget import Budget, Ledger, price_of
 from recsmith.language.completion import Backend, Prompt
 from recsmith.language.counting import CountTokens, counter_of
 from recsmith.language.likelihood_questions import LikelihoodQuestion, judging, read_likelihoods
@@ -31,7 +31,7 @@ class Asker:
         progress: Progress | None = None,
     ) -> None:
         self.backend = backend
-        self.ledger = Ledger(budget or Budget(), getattr(backend, "price", Price()))
+        self.ledger = Ledger(budget or Budget(), price_of(backend))
         self._cache, self._on_failure, self._progress = cache, on_failure, progress
         self._sums: dict[str, float] = dict.fromkeys(_SUMMED, 0)
         self._first_failure: str | None = None

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from recsmith.errors import BackendError
 from recsmith.language.answer_cache import AnswerCache
-from recsmith.language.budget import Budget, Ledger, Price
+from recsmith.language.budget import Budget, Ledger, price_of
 from recsmith.language.completion import Backend, Completion, Prompt
 from recsmith.language.counting import counter_of, prompt_tokens
 from recsmith.protocols import Progress
@@ -60,7 +60,7 @@ def estimate(prompts: Sequence[Prompt], backend: Backend, *, cache: AnswerCache 
     count = counter_of(backend)
     before = sum(prompt_tokens(prompt, count) for prompt in new.values())
     after = sum(prompt.sampling.max_tokens for prompt in new.values())
-    price = _price(backend)
+    price = price_of(backend)
     return Estimate(len(prompts), sum(key in known for key in keys), len(new), before, after, price.of(before, after), price.currency)
 
 
@@ -101,7 +101,7 @@ async def ask_all(
     under way have come back and been kept. Give a `Ledger` as budget to keep one account over several calls.
     """
     started = time.perf_counter()
-    ledger = budget if isinstance(budget, Ledger) else Ledger(budget or Budget(), _price(backend))
+    ledger = budget if isinstance(budget, Ledger) else Ledger(budget or Budget(), price_of(backend))
     job = _Job(prompts, backend, cache, ledger, progress)
     await job.work(keep_failures=on_failure == "keep")
     return job.answers(time.perf_counter() - started)
@@ -220,7 +220,3 @@ def run_here(work: Coroutine[Any, Any, Result]) -> Result:
     if errors:
         raise errors[0]
     return found[0]
-
-
-def _price(backend: Backend) -> Price:
-    return getattr(backend, "price", Price())

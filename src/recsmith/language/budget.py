@@ -26,6 +26,12 @@ class Price(Config):
         return (prompt_tokens * self.prompt_per_million + answer_tokens * self.answer_per_million) / 1e6
 
 
+def price_of(backend: object) -> Price:
+    """What a backend says that it charges; nothing where it does not say."""
+    price: Price = getattr(backend, "price", Price())
+    return price
+
+
 class Budget(Config):
     """Limits of one job; None does not limit."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recsmith.language.answer_cache import AnswerCache
-from recsmith.language.budget import Price
 from recsmith.language.completion import Backend, Completion, Prompt
-from recsmith.language.counting import CountTokens, counter_of, prompt_tokens
+from recsmith.language.counting import prompt_tokens
+from recsmith.language.stand_in import StandIn
 
 
-class DryRun:
+class DryRun(StandIn[Backend]):
     """Stands in the place of a backend: gives answers that the cache holds, at no cost, and to everything else an empty answer that is
     accounted as if it were as long as allowed; a prompt that comes again counts as known, as it would be then.
 
@@ -20,24 +20,14 @@ class DryRun:
 
     def __init__(self, backend: Backend, *, cache: AnswerCache | None = None, blank: Callable[[Prompt], str] = lambda prompt: "") -> None:
         """`blank` is what stands for an answer that is not asked for, where it is no empty text."""
-        self.backend, self.cache, self._blank = backend, cache, blank
-        self.concurrency = backend.concurrency
+        super().__init__(backend)
+        self.cache, self._blank = cache, blank
         self._counted: set[str] = set()
 
     @property
     def name(self) -> str:
         """That of the backend, marked."""
         return f"dry run of {self.backend.name}"
-
-    @property
-    def price(self) -> Price:
-        """What the backend charges."""
-        return getattr(self.backend, "price", Price())
-
-    @property
-    def count_tokens(self) -> CountTokens:
-        """How the backend counts."""
-        return counter_of(self.backend)
 
     async def complete(self, prompt: Prompt) -> Completion:
         """The cached answer, or an empty one at the full price."""
@@ -50,7 +40,3 @@ class DryRun:
             return Completion(self._blank(prompt), self.name, self.name, cached=True)
         self._counted.add(key)
         return Completion(self._blank(prompt), self.name, self.name, prompt_tokens(prompt, self.count_tokens), prompt.sampling.max_tokens)
-
-    async def close(self) -> None:
-        """Close the backend."""
-        await self.backend.close()

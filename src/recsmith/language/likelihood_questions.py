@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 
 from recsmith.errors import BackendError
-from recsmith.language.budget import Price
 from recsmith.language.completion import Backend, Completion, LikelihoodBackend, Message, Prompt, Sampling
-from recsmith.language.counting import CountTokens, counter_of
 from recsmith.language.dry_run import DryRun
+from recsmith.language.stand_in import StandIn
 
 
 @dataclass(frozen=True)
@@ -26,44 +25,26 @@ class LikelihoodQuestion:
         return Prompt((Message("user", self.context), *answers), Sampling(max_tokens=1))
 
 
-class Judging:
+class Judging(StandIn[LikelihoodBackend]):
     """A backend that answers the prompt of a `LikelihoodQuestion` with the list of its log-likelihoods, as JSON.
 
     Its name is not that of the backend behind it, so that an answer in the cache is never taken for a generated one. Read are the tokens
     of the context once and of each continuation.
     """
 
-    def __init__(self, backend: LikelihoodBackend) -> None:
-        self._backend = backend
-        self.concurrency = backend.concurrency
-
     @property
     def name(self) -> str:
         """That of the backend, marked."""
-        return f"log-likelihoods of {self._backend.name}"
-
-    @property
-    def price(self) -> Price:
-        """What the backend charges."""
-        return getattr(self._backend, "price", Price())
-
-    @property
-    def count_tokens(self) -> CountTokens:
-        """How the backend counts."""
-        return counter_of(self._backend)
+        return f"log-likelihoods of {self.backend.name}"
 
     async def complete(self, prompt: Prompt) -> Completion:
         """The log-likelihoods; raises `BackendError` when there is not one for each continuation."""
         context, *texts = (message.content for message in prompt.messages)
-        values = await self._backend.log_likelihood(context, tuple(texts))
+        values = await self.backend.log_likelihood(context, tuple(texts))
         if len(values) != len(texts):
-            raise BackendError(f"{self._backend.name} judged {len(values)} of {len(texts)} texts; it must judge each of them")
+            raise BackendError(f"{self.backend.name} judged {len(values)} of {len(texts)} texts; it must judge each of them")
         read = sum(map(self.count_tokens, (context, *texts)))
-        return Completion(json.dumps([float(value) for value in values]), self.name, self._backend.name, read, 0)
-
-    async def close(self) -> None:
-        """Close the backend."""
-        await self._backend.close()
+        return Completion(json.dumps([float(value) for value in values]), self.name, self.backend.name, read, 0)
 
 
 def judging(backend: Backend) -> Backend | None:

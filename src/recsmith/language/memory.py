@@ -130,19 +130,20 @@ class DialogueMemory:
             raise UserError(f"`{path}` holds no memories ({str(error)[:80]}); give a file that `save` wrote") from None
 
     def _relevance(self, words: str) -> np.ndarray:
-        rows = _learned([one.text for one in self.memories], self._vectors, self._encode)
-        asked = _learned([words], self._asked, self._encode_queries)[0]
+        texts = [one.text for one in self.memories]
+        learn(texts, self._vectors, self._encode)
+        learn([words], self._asked, self._encode_queries)
+        rows, asked = np.stack([self._vectors[text] for text in texts]), self._asked[words]
         lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(asked)
         likeness: np.ndarray = rows @ asked / np.maximum(lengths, 1e-12)
         return likeness
 
 
-def _learned(texts: Sequence[str], known: dict[str, np.ndarray], encode: Encode) -> np.ndarray:
-    """Vectors float64 `[text, dim]`; what is not yet `known` is encoded, all in one call, and then is."""
+def learn(texts: Sequence[str], known: dict[str, np.ndarray], encode: Encode) -> None:
+    """Encode what is not yet `known`, all in one call; vectors float64 `[dim]`."""
     new = [text for text in dict.fromkeys(texts) if text not in known]
     if new:
         known.update(zip(new, np.asarray(encode(new), dtype=np.float64), strict=True))
-    return np.stack([known[text] for text in texts])
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:

@@ -139,9 +139,9 @@ class LanguageRanker(nn.Module):
 
     def _teach(self, ranker: LearningRanker, histories: Histories) -> None:
         """Let the ranker learn from last training events. What it learned before is forgotten."""
-        self._asker = self._asker or self._make_asker()
+        asker = self._speaker()
         self._look_at()
-        if self._asker is None:
+        if asker is None:
             self._lesson_figures = {"lessons": "none: no language model"}
             return
         lessons = draw_lessons(
@@ -153,7 +153,7 @@ class LanguageRanker(nn.Module):
             seed=self.config.seed,
         )
         cases = [self._case(lesson.history, lesson.candidates, "", lesson.times, lesson.person) for lesson in lessons]
-        figures = ranker.learn(cases, [lesson.right for lesson in lessons], self._asker) if cases else {}
+        figures = ranker.learn(cases, [lesson.right for lesson in lessons], asker) if cases else {}
         self.learned = TextTable([ranker.learned()])
         self._lesson_figures = {"lessons": len(cases), **figures}
 
@@ -199,14 +199,14 @@ class LanguageRanker(nn.Module):
         told = [row for row, items in enumerate(rows) if len(items)]
         if not self.config.names or not told:
             return candidates
-        self._asker = self._asker or self._make_asker()
-        if self._asker is None:
+        asker = self._speaker()
+        if asker is None:
             return candidates
         texts, most = self.table.texts, self.config.max_history
         histories = [[texts[item] for item in rows[row][-most:].tolist()] for row in told]
         taken = [set(rows[row].tolist()) for row in told]
         grounding = self._catalogue = self._catalogue or self._grounding(texts)
-        found = self._named.find(histories, taken, [words[row] for row in told], self._asker, grounding)
+        found = self._named.find(histories, taken, [words[row] for row in told], asker, grounding)
         for row, items in zip(told, found, strict=True):
             candidates[row] = list(dict.fromkeys([*items, *candidates[row]]))[: min(self.config.candidates, self.items)]
         return candidates
@@ -277,8 +277,7 @@ class LanguageRanker(nn.Module):
         return [f"{people} people who took {texts[item]} also took {texts[other]}" for people, item, other in best]
 
     def _rank(self, cases: list[RankCase]) -> Ranked:
-        asker = self._asker or self._make_asker()
-        self._asker = asker
+        asker = self._speaker()
         if asker is None:
             ranked = self._rank_offline(cases)
         else:
@@ -309,6 +308,11 @@ class LanguageRanker(nn.Module):
     def _query_vectors_of(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of what people say, float32 `[text, dim]`."""
         return self._vectors.of_queries(texts)
+
+    def _speaker(self) -> Asker | None:
+        """Whom to ask, made at the first call; None where there is no language model."""
+        self._asker = self._asker or self._make_asker()
+        return self._asker
 
     def _make_asker(self) -> Asker | None:
         config = self.config

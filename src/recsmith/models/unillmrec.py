@@ -118,12 +118,12 @@ class Unillmrec(LanguageRanker):
         return behind
 
     def _walk(self, walks: list[_Walk], wanted: int) -> None:
-        self._asker = self._asker or self._make_asker()
-        if self._asker is not None:
+        asker = self._speaker()
+        if asker is not None:
             values: list[dict[str, Value]] = [
                 {"history": self._texts(walk.history[-self.config.max_history :]), "request": walk.words or None} for walk in walks
             ]
-            said = self._ask("interests", values, self._asker)
+            said = self._ask("interests", values, asker)
             for walk, answer, interests in zip(walks, said, told(said), strict=True):
                 walk.interests, walk.failed = interests, answer is None
         while going := [walk for walk in walks if self._goes_on(walk, wanted)]:

@@ -65,7 +65,7 @@ def _popular(background: Background, data: Dataset, cutoffs: tuple[int, ...]) ->
         categories=background.categories,
         checks=leak_checks(background.log, background.cut, split=background.part, popularity=background.trained),
     )
-    lists = RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+    lists = RankedLists.joined(parts)
     return _system(POPULARITY, POPULARITY, "training events counted for this page", background, data, evaluation, lists)
 
 

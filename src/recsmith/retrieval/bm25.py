@@ -95,10 +95,7 @@ class Bm25Index:
             scores[scores == 0] = -np.inf
             exclude = None if inner.exclude is None else inner.exclude.slice(row, row + 1)
             parts.append(top_k(torch.from_numpy(scores)[None], k, limits=Limits(exclude=exclude, allowed=inner.allowed)))
-        if not parts:
-            return RankedLists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
-        lists = RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
-        return self._places.by_id(lists)
+        return self._places.by_id(RankedLists.joined(parts, k=k))
 
     def save(self, folder: Path) -> Path:
         """See `Index.save`."""

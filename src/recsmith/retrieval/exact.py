@@ -76,8 +76,7 @@ class ExactIndex:
         inner = self._places.limits(limits)
         size = max(1, _CELLS // max(1, len(self._places.ids)))
         parts = [self._search(queries[start : start + size], start, k, inner) for start in range(0, max(len(queries), 1), size)]
-        lists = RankedLists(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
-        return self._places.by_id(lists)
+        return self._places.by_id(RankedLists.joined(parts))
 
     def save(self, folder: Path) -> Path:
         """See `Index.save`."""

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from recsmith.building import build_model
 from recsmith.data import Catalogue, Log, Vocabulary
+from recsmith.decoding import all_scores
 from recsmith.errors import RecsmithError
-from recsmith.protocols import HistoryBatch, PartScorer, SlateModel
+from recsmith.protocols import HistoryBatch, SlateModel
 from recsmith.recommender import Recommender
 from recsmith.serving.accelerating import Acceleration
 
@@ -161,9 +162,7 @@ class NeighbourScores(torch.nn.Module):
 
     def score(self, batch: HistoryBatch) -> Tensor:
         """Scores `[batch, known + new]`; -inf for new items without neighbours."""
-        base: Any = self.base
-        score = base.score_all if isinstance(base, PartScorer) else base.score  # what was not looked at cannot be lent
-        return self._with_lent(score(self._without_new(batch)))
+        return self._with_lent(all_scores(self.base, self._without_new(batch)))  # what was not looked at cannot be lent
 
     def _with_lent(self, scores: Tensor) -> Tensor:
         """Scores `[batch, known]` with those of the new items behind."""

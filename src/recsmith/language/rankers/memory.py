@@ -13,7 +13,7 @@ from pydantic import Field
 from recsmith.config import Config
 from recsmith.errors import UserError
 from recsmith.language.asker import Asker
-from recsmith.language.memory import DialogueMemory, Memory, MemoryConfig
+from recsmith.language.memory import DialogueMemory, Memory, MemoryConfig, learn
 from recsmith.language.rankers.case import GroundIn, RankCase, Ranked, Want, ground_equal
 from recsmith.language.rankers.list_wise import ListWise, ListWiseConfig
 from recsmith.language.rankers.temporal import ago
@@ -107,11 +107,8 @@ class FromMemory:
 
     def _learn(self, requests: Sequence[str], memories: Sequence[str]) -> None:
         assert self._shelf is not None
-        sides = (requests, self._asked, self._shelf.encode_queries or self._shelf.encode), (memories, self._vectors, self._shelf.encode)
-        for texts, known, encode in sides:
-            new = [text for text in dict.fromkeys(texts) if text not in known]
-            if new:
-                known.update(zip(new, np.asarray(encode(new), dtype=np.float64), strict=True))
+        learn(requests, self._asked, self._shelf.encode_queries or self._shelf.encode)
+        learn(memories, self._vectors, self._shelf.encode)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return np.stack([self._vectors[text] for text in texts])
